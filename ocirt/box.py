@@ -1,0 +1,40 @@
+"""Box: what steps may touch while they run."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ocirt.channel import Channel
+    from ocirt.cgroups import Manager
+
+
+class Box:
+    """The mutable part of a launch, handed to every Step.apply.
+
+    kernel:  ocirt.kernel.live, or a recorder in tests.  Steps reach the system through it only.
+    proc:    fd on the host's /proc, opened before the clone; nothing found inside the container
+             is trusted to be procfs.  -1 until opened.
+    root:    O_PATH fd of the container's rootfs (set by stage rootfs); -1 before.
+    fds:     further descriptors by name, e.g. "seccomp", "cgroup/memory", "console".
+    channel: the conversation with the other process (channel.py).
+    pid:     init's process id in the runtime's pid namespace; in init itself 0.
+    manager: the container's cgroup manager, None when the container has no cgroup of its own.
+    facts:   what steps found out and the record keeps (strings and numbers only).
+    """
+
+    __slots__ = ("kernel", "proc", "root", "fds", "channel", "pid", "manager", "facts")
+
+    kernel: ModuleType
+    channel: Channel
+    manager: Manager | None
+
+    def __init__(self, kernel: ModuleType) -> None:
+        self.kernel = kernel
+        self.proc = -1
+        self.root = -1
+        self.fds: dict[str, int] = {}
+        self.pid = 0
+        self.manager = None
+        self.facts: dict[str, str | int] = {}

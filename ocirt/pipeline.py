@@ -1,0 +1,120 @@
+"""Stage and Step, and the one loop that runs them.
+
+A Step is one act: a small value that can say what it does (describe), do it (apply) and, when it
+changes the host, take it back (undo).  A Stage is a name, a place and a tuple of steps.  All data
+of a step is computed before the clone; apply() only calls the kernel.
+"""
+
+from __future__ import annotations
+
+from ocirt import log
+from ocirt.errors import KernelError, OcirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ocirt.box import Box
+
+# Places, in the order in which they run.
+HOST = "host"  # the runtime, before the clone
+BESIDE = "beside"  # the runtime, while init waits for GO
+JOINER = "joiner"  # the process that enters existing namespaces
+INIT = "init"  # the container's first process, up to READY
+START = "start"  # the same process, after `start`
+
+
+class Step:
+    """One act.  `at` is the JSON pointer of the setting it comes from, "" when the runtime itself wants it."""
+
+    __slots__ = ("at",)
+    at: str
+
+    def describe(self) -> str:
+        """What apply() does, as an order: 'mount proc on /proc (nosuid)'."""
+        raise NotImplementedError
+
+    def apply(self, box: Box) -> None:
+        """Do it.  Raises OSError (KernelError) or OcirtError; the runner adds stage and step."""
+        raise NotImplementedError
+
+    def undo(self, box: Box) -> None:
+        """Take back what apply() left on the host.  What init did dies with its namespaces."""
+
+
+class Stage:
+    """A name, a place and its steps.  Never subclassed."""
+
+    __slots__ = ("name", "place", "steps")
+
+    def __init__(self, name: str, place: str, *plans: Iterable[Step]) -> None:
+        self.name = name
+        self.place = place
+        self.steps = tuple(step for plan in plans for step in plan)
+
+
+class Undo:
+    """Runs what was pushed backwards when its `with` block fails; keeps going when an undo fails."""
+
+    def __init__(self) -> None:
+        self._actions: list[Callable[[], None]] = []
+
+    def push(self, action: Callable[[], None]) -> None:
+        self._actions.append(action)
+
+    def keep(self) -> None:
+        """All went well: nothing is taken back."""
+        self._actions.clear()
+
+    def __enter__(self) -> Undo:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        while self._actions:
+            action = self._actions.pop()
+            try:
+                action()
+            except (OSError, OcirtError) as failure:
+                log.warning(f"clean-up failed too: {failure}")
+
+
+def with_context(error: OSError | OcirtError, stage: str, step: Step) -> OcirtError:
+    """The error as a record that knows its stage and step; what the error already says is kept."""
+    if isinstance(error, OcirtError):
+        error.stage = error.stage or stage
+        error.step = error.step or step.describe()
+        error.at = error.at or step.at
+        return error
+    call, detail = "", ""
+    if isinstance(error, KernelError):
+        call, detail = error.call, error.detail
+    elif error.filename is not None:
+        detail = str(error.filename)
+    return OcirtError(
+        "step-failed",
+        step.describe(),
+        stage=stage,
+        step=step.describe(),
+        at=step.at,
+        call=call,
+        errno=error.errno or 0,
+        detail=detail,
+    )
+
+
+def run(stages: Iterable[Stage], box: Box, undo: Undo | None = None) -> None:
+    """Apply every step of the stages in order.  Raises OcirtError naming stage and step.
+
+    With undo, a step's undo is pushed before it is applied: a step that fails half-way is taken
+    back too, so undo() must bear that nothing was done yet.
+    """
+    for stage in stages:
+        for step in stage.steps:
+            if log.debugging:
+                log.debug(f"{stage.name}: {step.describe()}")
+            if undo is not None:
+                undo.push(lambda step=step: step.undo(box))  # type: ignore[misc]
+            try:
+                step.apply(box)
+            except (OSError, OcirtError) as error:
+                raise with_context(error, stage.name, step) from error
