@@ -1,0 +1,101 @@
+# Targets and what they do: `make`.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# The interpreter that runs ocirt: the system's, because its path is written into the launcher.
+PYTHON  ?= $(firstword $(wildcard /usr/bin/python3) python3)
+
+LIBDIR := $(PREFIX)/lib/ocirt
+STAGE  := $(CURDIR)/build/ocirt
+VENV   := .venv/bin
+
+NEEDS_VENV  := python3 python3-venv
+NEEDS_DEMO  := python3 busybox-static
+NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux
+NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
+
+# $(call needs,packages): install the Debian packages that are missing; elsewhere, leave it to the user.
+needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please see to it that you have: $(1)"; exit 0; }; \
+	for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] || { echo "missing packages, install them as root:$$missing" >&2; exit 1; }; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
+
+.DEFAULT_GOAL := help
+.PHONY: help check lint test test-root e2e demo install uninstall conformance bench imports spec plans clean stage
+
+help: ## show this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+check: lint ## format, lint, types, unit and architecture tests: seconds, no root
+	$(VENV)/pytest -q tests/unit tests/architecture tests/configs tests/plans
+
+lint: .venv/ready
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+
+test: ## everything, as root; installs the Debian packages and the virtual environment it needs
+	@$(call needs,$(NEEDS_TEST))
+	@$(MAKE) --no-print-directory lint stage
+	OCIRT=$(STAGE)/bin/ocirt $(VENV)/pytest
+
+test-root: .venv/ready stage ## only the tests of real kernel calls (root)
+	OCIRT=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/kernel
+
+e2e: .venv/ready stage ## only the tests that run containers (root)
+	OCIRT=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/e2e
+
+demo: ## make a bundle from busybox, run a container and show what it printed (root)
+	@$(call needs,$(NEEDS_DEMO))
+	@$(MAKE) --no-print-directory stage
+	@sh docs/demo.sh $(STAGE)/bin/ocirt
+
+install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ocirt needs Python 3.11 or newer: make install PYTHON=...")'
+	install -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin
+	rm -rf $(DESTDIR)$(LIBDIR)/ocirt
+	cp -R ocirt $(DESTDIR)$(LIBDIR)/ocirt
+	find $(DESTDIR)$(LIBDIR)/ocirt -name __pycache__ -prune -exec rm -rf {} +
+	@[ "$$(id -u)" != 0 ] || chown -R root:root $(DESTDIR)$(LIBDIR)
+	chmod -R u=rwX,go=rX $(DESTDIR)$(LIBDIR)
+	$(PYTHON) -I -m compileall -q --invalidation-mode unchecked-hash -d $(LIBDIR)/ocirt $(DESTDIR)$(LIBDIR)/ocirt
+	@$(PYTHON) -I -c 'import sys; print("#!%s -IS\nimport sys\nsys.path.insert(0, \"$(LIBDIR)\")\nfrom ocirt.cli import main\nsys.exit(main())" % sys.executable)' >$(DESTDIR)$(PREFIX)/bin/.ocirt.new
+	@chmod 755 $(DESTDIR)$(PREFIX)/bin/.ocirt.new
+	mv $(DESTDIR)$(PREFIX)/bin/.ocirt.new $(DESTDIR)$(PREFIX)/bin/ocirt
+
+uninstall: ## remove what install made
+	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin/ocirt
+
+stage:
+	@$(MAKE) --no-print-directory -s install PREFIX=$(STAGE) DESTDIR=
+
+conformance: ## the OCI runtime-tools suite on ocirt, runc and crun; rewrites its table in docs/ (root)
+	@$(call needs,$(NEEDS_SUITE))
+	@$(MAKE) --no-print-directory stage .venv/ready
+	$(VENV)/python conformance/run.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun
+
+bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (root)
+	@$(call needs,$(NEEDS_TEST))
+	@$(MAKE) --no-print-directory stage
+	$(PYTHON) conformance/bench/bench.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun
+
+imports: ## what every command imports, and what that costs
+	@$(PYTHON) -I -S conformance/bench/imports.py
+
+spec: ## regenerate validator, views and tables from spec/
+	$(PYTHON) spec/generate.py
+
+plans: .venv/ready ## rewrite the golden plans and show the difference
+	OCIRT_REWRITE_PLANS=1 $(VENV)/pytest -q tests/plans || true
+	git --no-pager diff --stat -- tests/plans
+
+clean: ## remove what make made in the tree
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info conformance/cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml
+	@[ -x $(VENV)/python ] || { $(call needs,$(NEEDS_VENV)); }
+	@[ -x $(VENV)/python ] || $(PYTHON) -m venv .venv
+	$(VENV)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
