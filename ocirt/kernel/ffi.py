@@ -27,18 +27,18 @@ EINVAL = 22
 
 def _private_backend() -> tuple[Any, Callable[[], int], Any, Any, Callable[[Any], int]]:
     """(syscall, get_errno, char type, string type, address_of) out of _ctypes."""
-    simple: Any = _ctypes._SimpleCData
+    simple: Any = _ctypes._SimpleCData  # generic for mypy, not for the interpreter
 
-    class Long(simple):
+    class Long(simple):  # type: ignore[misc]
         _type_ = "l"
 
-    class Pointer(simple):  # takes integers too, all 64 bits of them
-        _type_ = "P"
+    class Pointer(simple):  # type: ignore[misc]
+        _type_ = "P"  # takes integers too, all 64 bits of them
 
-    class Char(simple):
+    class Char(simple):  # type: ignore[misc]
         _type_ = "c"
 
-    class String(simple):
+    class String(simple):  # type: ignore[misc]
         _type_ = "z"
 
     class Function(_ctypes.CFuncPtr):
@@ -46,7 +46,7 @@ def _private_backend() -> tuple[Any, Callable[[], int], Any, Any, Callable[[Any]
         _restype_ = Long
         _argtypes_ = (Long, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer)
 
-    this_process = _ctypes.dlopen(None, 0)
+    this_process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
     function: Any = Function(_ctypes.dlsym(this_process, "syscall"))
     return function, _ctypes.get_errno, Char, String, _ctypes.addressof
 
