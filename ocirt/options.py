@@ -1,0 +1,184 @@
+"""Command lines read by tables, in the forms urfave/cli accepts, and the help printed from the same tables.
+
+A command is a module ocirt/commands/<name>.py; the protocol, whole:
+
+    SUMMARY = "signal a container's init process"         # one line, for the help
+    ARGUMENTS = "<container-id> [signal]"                 # for the help
+    OPTIONS = (Option("all", "a", help="..."), Option("pid-file", kind="value", metavar="FILE", help="..."))
+    MIN_ARGS, MAX_ARGS = 1, 2                             # MAX_ARGS = -1: any number
+    STOP_AT_POSITIONAL = True                             # all three optional: 0, -1, False when absent
+    def main(g: Globals, options: Parsed) -> int:         # returns the exit code, raises OcirtError or OSError
+        options.args                                      # list[str], the positional arguments
+        options.all, options.pid_file                     # bool False, str "", or list [] when absent (kind)
+
+Forms: `--flag value`, `--flag=value`, `-f value`, a long name with one dash (go-runc writes -no-subreaper),
+`--switch`, `--switch=false`, `--`; options may follow arguments unless STOP_AT_POSITIONAL.  A repeated
+"list" option collects, is never split at commas; of a repeated "value" the last one counts.
+"""
+
+from __future__ import annotations
+
+from ocirt.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FLAG, VALUE, LIST = "flag", "value", "list"
+
+# strconv.ParseBool: what --flag=X takes
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+
+class Option:
+    """One option of a table.  kind is "flag" (a bool), "value" (a str) or "list" (a str, repeatable)."""
+
+    __slots__ = ("name", "short", "kind", "help", "metavar", "hidden")
+
+    def __init__(
+        self, name: str, short: str = "", kind: str = FLAG, help: str = "", metavar: str = "", hidden: bool = False
+    ) -> None:
+        self.name = name
+        self.short = short
+        self.kind = kind
+        self.help = help
+        self.metavar = metavar
+        self.hidden = hidden
+
+    @property
+    def attribute(self) -> str:
+        return self.name.replace("-", "_")
+
+
+HELP = Option("help", "h", help="show help")
+
+
+class Parsed:
+    """What a command line said: `args`, and one attribute per option of the table."""
+
+    args: list[str]
+    help: bool
+
+    def __init__(self, table: tuple[Option, ...]) -> None:
+        self.args = []
+        self.help = False
+        for option in table:
+            setattr(self, option.attribute, {FLAG: False, VALUE: "", LIST: []}[option.kind])
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+class Globals:
+    """The options before the command.
+
+    root: absolute path of the directory of all containers; root_given: it was named by --root.
+    log, log_format: as given.  rootless: "true", "false" or "auto".
+    systemd_cgroup: bool.  cgroup_manager: "cgroupfs", "systemd" or "disabled".  app: "ocirt".
+    """
+
+    __slots__ = (
+        "app",
+        "root",
+        "root_given",
+        "debug",
+        "log",
+        "log_format",
+        "systemd_cgroup",
+        "rootless",
+        "cgroup_manager",
+    )
+
+    app: str
+    root: str
+    root_given: bool
+    debug: bool
+    log: str
+    log_format: str
+    systemd_cgroup: bool
+    rootless: str
+    cgroup_manager: str
+
+
+class Misuse(UsageError):
+    """The words do not fit the tables.  heading is printed on stdout above the help."""
+
+    def __init__(self, what: str, heading: str = "") -> None:
+        super().__init__(what)
+        self.heading = heading or f"Incorrect Usage: {what}"
+
+
+def parse(table: tuple[Option, ...], words: list[str], stop_at_positional: bool = False) -> Parsed:
+    """Read words by the table.  With --help the rest is not read.  Raises Misuse."""
+    parsed = Parsed(table)
+    known = {name: option for option in (*table, HELP) for name in (option.name, option.short) if name}
+    waiting = words[::-1]
+    while waiting:
+        word = waiting.pop()
+        if word == "--":
+            parsed.args += waiting[::-1]
+            break
+        if word == "-" or not word.startswith("-"):
+            parsed.args.append(word)
+            if stop_at_positional:
+                parsed.args += waiting[::-1]
+                break
+            continue
+        _read_option(known, word, waiting, parsed)
+        if parsed.help:
+            break
+    return parsed
+
+
+def _read_option(known: dict[str, Option], word: str, waiting: list[str], parsed: Parsed) -> None:
+    """Store what word says; take its value from the end of waiting when word has none."""
+    name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+    option = known.get(name)
+    if option is None:
+        raise Misuse(f"flag provided but not defined: -{name}")
+    if option.kind == FLAG:
+        if equals and value not in _TRUE and value not in _FALSE:
+            raise Misuse(f'invalid boolean value "{value}" for -{name}: parse error')
+        setattr(parsed, option.attribute, not equals or value in _TRUE)
+        return
+    if not equals:
+        if not waiting:
+            raise Misuse(f"flag needs an argument: {word}")
+        value = waiting.pop()
+    if option.kind == LIST:
+        getattr(parsed, option.attribute).append(value)
+    else:
+        setattr(parsed, option.attribute, value)
+
+
+def check_count(app: str, command: str, args: list[str], least: int, most: int) -> None:
+    """Raise Misuse unless least <= len(args) <= most (-1: no bound)."""
+    if least == most and len(args) != least:
+        wrong = f"exactly {least}"
+    elif len(args) < least:
+        wrong = f"a minimum of {least}"
+    elif most >= 0 and len(args) > most:
+        wrong = f"a maximum of {most}"
+    else:
+        return
+    raise Misuse(f'{app}: "{command}" requires {wrong} argument(s)', "Incorrect Usage.")
+
+
+def options_help(table: tuple[Option, ...]) -> str:
+    """The OPTIONS section, one line per option that is not hidden."""
+    rows = []
+    for option in (*table, HELP):
+        if not option.hidden:
+            value = "" if option.kind == FLAG else " " + (option.metavar or "value")
+            names = f"--{option.name}{value}" + (f", -{option.short}{value}" if option.short else "")
+            rows.append((names, option.help))
+    width = max(len(names) for names, _ in rows)
+    return "OPTIONS:\n" + "".join(f"   {names.ljust(width)}  {help}\n" for names, help in rows)
+
+
+def command_help(app: str, name: str, summary: str, arguments: str, table: tuple[Option, ...]) -> str:
+    """What `<app> <name> --help` prints."""
+    usage = f"{app} {name} [command options] {arguments}".rstrip()
+    return f"NAME:\n   {app} {name} - {summary}\n\nUSAGE:\n   {usage}\n\n{options_help(table)}"
