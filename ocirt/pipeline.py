@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HOST = "host"  # the runtime, before the clone
 BESIDE = "beside"  # the runtime, while init waits for GO
 JOINER = "joiner"  # the process that enters existing namespaces
+ANSWER = "answer"  # the runtime, while init waits for what it asked for; the stage's name is the question
 INIT = "init"  # the container's first process, up to READY
 START = "start"  # the same process, after `start`
 

@@ -1,0 +1,125 @@
+"""The conversation between the runtime and the container's init: records over a SEQPACKET socket.
+
+A record is NUL-separated UTF-8 fields, the first one its kind; descriptors ride with SCM_RIGHTS.
+No JSON, no pickle: the peer may one day be hostile.
+
+ runtime (host)                                   init (the container's first process)
+ ---------------------------------------------    --------------------------------------------
+ clone3 --------------------------------------->  born; waits
+ [joiner only: PID n, then the joiner ends]
+ id maps, limits
+ GO ------------------------------------------->  joins its cgroup, seals the imports, mounts
+ prestart, createRuntime  <----------------- ASK hooks
+ DONE ----------------------------------------->  createContainer, pivot_root, finish, identity
+ saves record, pid-file   <------------------- READY
+ SAVED ---------------------------------------->  closes this channel, waits on start.sock
+ exit 0                                           [exec: does not wait, executes]
+
+ start: connect, unlink start.sock, GO -------->  startContainer hooks, seccomp, execve
+ EOF = running / ERROR = failed                   (the accepted end is close-on-exec)
+ poststart
+
+ at any time:   <-- ERROR code what stage step at call errno detail remedy
+                <-- LOG level text
+                EOF instead of READY = init died; the runtime reports its wait status
+"""
+
+from __future__ import annotations
+
+import os
+
+import _socket
+
+from ocirt.errors import OcirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GO, ASK, DONE, READY, SAVED, PID, ERROR, LOG = "GO", "ASK", "DONE", "READY", "SAVED", "PID", "ERROR", "LOG"
+EOF = ""
+
+MAX_RECORD = 65536  # bytes; a SEQPACKET record is read whole or not at all
+MAX_FIELD = 8192  # characters; an error text can hold names that an image chose
+MAX_FDS = 8
+FD_SIZE = 4
+
+
+class Record:
+    """kind: one of the constants above, EOF when the peer is gone.  fields: text.  fds: received descriptors."""
+
+    __slots__ = ("kind", "fields", "fds")
+
+    def __init__(self, kind: str, fields: list[str], fds: list[int]) -> None:
+        self.kind = kind
+        self.fields = fields
+        self.fds = fds
+
+
+class Channel:
+    """One end.  Blocking; a process holds one conversation at a time."""
+
+    def __init__(self, sock: _socket.socket) -> None:
+        self._socket = sock
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, kind: str, *fields: str, fds: Iterable[int] = ()) -> None:
+        """Send one record.  Raises OSError (BrokenPipeError when the peer is gone)."""
+        texts = [kind, *(field[:MAX_FIELD].replace("\0", "\\0") for field in fields)]
+        data = "\0".join(texts).encode("utf-8", "backslashreplace")
+        packed = b"".join(fd.to_bytes(FD_SIZE, "little") for fd in fds)
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if packed else []
+        self._socket.sendmsg([data], rights, _socket.MSG_NOSIGNAL)
+
+    def receive(self) -> Record:
+        """The next record; kind EOF when the peer has closed.  Raises OSError."""
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(
+                MAX_RECORD, _socket.CMSG_SPACE(MAX_FDS * FD_SIZE), _socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            return Record(EOF, [], [])
+        fds = [
+            int.from_bytes(packed[i : i + FD_SIZE], "little")
+            for level, kind, packed in ancillary
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS
+            for i in range(0, len(packed) - len(packed) % FD_SIZE, FD_SIZE)
+        ]
+        kind, *fields = data.decode("utf-8", "replace").split("\0")
+        return Record(kind, fields, fds)
+
+    def expect(self, kind: str) -> Record:
+        """The next record, which must be of this kind.  Raises OcirtError("internal") when it is not."""
+        record = self.receive()
+        if record.kind != kind:
+            raise OcirtError("internal", f"expected the record {kind}, received {record.kind or 'the end'}")
+        return record
+
+    def send_error(self, error: BaseException) -> None:
+        """Report a failure to the runtime; whatever it is, something is sent."""
+        if not isinstance(error, OcirtError):
+            error = OcirtError("internal", f"{type(error).__name__}: {error}")
+        self.send(ERROR, *error.to_record())
+
+    def send_log(self, level: str, text: str) -> None:
+        self.send(LOG, level, text)
+
+
+def channel_pair() -> tuple[Channel, Channel]:
+    """Two connected ends, both close-on-exec (the _socket module sets that)."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    return Channel(ours), Channel(theirs)
+
+
+def accept(listening: int) -> Channel:
+    """Wait for one connection on a listening socket and close the listener."""
+    listener = _socket.socket(fileno=listening)
+    fd, _ = listener._accept()
+    listener.close()
+    os.set_inheritable(fd, False)
+    return Channel(_socket.socket(fileno=fd))

@@ -1,0 +1,357 @@
+"""Container: the directory <root>/<id>, its record, its lock, and its status.
+
+    <root>/<id>/            mode 0711; its flock(2) is the container's lock
+        config.json         exact copy of the bundle's: later edits have no effect (runtime.md, create)
+        state.json          the record, written whole to a temporary name, then renamed
+        start.sock          init listens here from `created` on; `start` removes it
+
+The status is derived from facts, never stored: a record may outlive a crash or a reboot.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import time
+
+import _signal
+import _socket
+
+from ocirt.channel import Channel
+from ocirt.config import jsontext
+from ocirt.errors import StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ocirt.cgroups import Manager
+    from ocirt.config.views import Config
+
+RECORD_VERSION = 1
+LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same container
+CONFIG, RECORD, START_SOCKET = "config.json", "state.json", "start.sock"
+
+_ID_PUNCTUATION = "_+-."
+
+
+def check_id(container_id: str) -> None:
+    """Raise StateError unless the ID is of the form [A-Za-z0-9_+.-]+ and neither "." nor ".."."""
+    if not container_id:
+        raise StateError("container-id", "container id cannot be empty")
+    plain = all((c.isascii() and c.isalnum()) or c in _ID_PUNCTUATION for c in container_id)
+    if not plain or container_id in (".", "..") or len(container_id) > 255:
+        raise StateError(
+            "container-id",
+            f"invalid container ID format: {container_id!r}",
+            remedy="use up to 255 letters, digits, '_', '+', '-' and '.'",
+        )
+
+
+class Container:
+    """One container on disk.
+
+    id: the container ID.  dirfd: O_PATH-like fd of its directory.  record: the plain values of state.json:
+    version, id, oci_version, bundle, rootfs, created (RFC 3339), owner (uid), pid, start_time (clock ticks
+    since boot), boot_id, cgroup (the manager's record or None), annotations, poststop (hooks to run at delete).
+    """
+
+    __slots__ = ("root", "id", "dirfd", "record")
+
+    def __init__(self, root: str, container_id: str, dirfd: int, record: dict[str, Any]) -> None:
+        self.root = root
+        self.id = container_id
+        self.dirfd = dirfd
+        self.record = record
+
+    @classmethod
+    def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
+        """Make the directory with a record that has no pid yet.  Raises StateError("exists") or OSError."""
+        check_id(container_id)
+        os.makedirs(root, 0o700, exist_ok=True)
+        try:
+            os.mkdir(os.path.join(root, container_id), 0o711)
+        except FileExistsError:
+            raise StateError(
+                "exists",
+                "container with given ID already exists",
+                remedy=f"choose another ID, or remove the old one with: ocirt --root {root} delete {container_id}",
+            ) from None
+        dirfd = _open_directory(root, container_id)
+        fcntl.flock(dirfd, fcntl.LOCK_EX)  # until the creating process ends: others wait or say "busy"
+        os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
+        boot_facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
+        container = cls(root, container_id, dirfd, {**boot_facts, **record})
+        _write_whole(dirfd, CONFIG, config)
+        container.save()
+        return container
+
+    @classmethod
+    def load(cls, root: str, container_id: str) -> Container:
+        """The container with this ID.  Raises StateError not-found, container-id or record."""
+        check_id(container_id)
+        try:
+            dirfd = _open_directory(root, container_id)
+        except (FileNotFoundError, NotADirectoryError):
+            raise StateError(
+                "not-found",
+                "container does not exist",
+                remedy=f"ocirt --root {root} list shows those that do",
+            ) from None
+        return cls(root, container_id, dirfd, _read_record(dirfd))
+
+    def save(self) -> None:
+        _write_whole(self.dirfd, RECORD, jsontext.dump(self.record).encode())
+
+    def remove(self) -> None:
+        """Remove the directory.  Nothing of it is left when this returns; missing files are no error."""
+        for name in (START_SOCKET, CONFIG, RECORD, RECORD + ".new", CONFIG + ".new"):
+            _unlink_if_there(self.dirfd, name)
+        path = os.path.join(self.root, self.id)
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
+            if error.errno == errno.ENOTEMPTY:
+                _remove_tree(path)
+
+    def lock(self) -> Lock:
+        """The container's lock, for a `with` block.  Raises StateError("busy") after LOCK_DEADLINE seconds."""
+        return Lock(self)
+
+    # -- what it was made from -------------------------------------------------------------------
+
+    def config_text(self) -> bytes:
+        with open(CONFIG, "rb", opener=self._opener) as file:
+            return file.read()
+
+    def config(self) -> Config:
+        """The configuration as it was at create; it was checked then."""
+        from ocirt.config.bundle import recorded_config
+
+        return recorded_config(self.config_text())
+
+    def manager(self) -> Manager | None:
+        """The cgroup manager, None when the container has no cgroup of its own."""
+        from ocirt.cgroups import manager_from_record
+
+        record = self.record.get("cgroup")
+        return manager_from_record(record) if record else None
+
+    # -- status ----------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """init's pid, 0 when it was never born.  It may be gone: ask status()."""
+        pid: int = self.record["pid"]
+        return pid
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped; derived from the kernel's facts."""
+        if not self.pid:
+            return "creating"
+        if not self.alive():
+            return "stopped"
+        if self.has_start_socket():
+            return "created"
+        manager = self.manager()
+        return "paused" if manager is not None and manager.frozen() else "running"
+
+    def alive(self) -> bool:
+        """Whether the recorded init still runs: same boot, same start time, not a zombie."""
+        if not self.pid or self.record["boot_id"] != boot_id():
+            return False
+        found = process_start(self.pid)
+        return found is not None and found == self.record["start_time"]
+
+    def has_start_socket(self) -> bool:
+        try:
+            os.stat(START_SOCKET, dir_fd=self.dirfd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def state(self, status: str | None = None) -> dict[str, Any]:
+        """The OCI state (runtime.md, State) with runc's additions rootfs, created and owner, in runc's order."""
+        status = status or self.status()
+        record = self.record
+        state = {
+            "ociVersion": record["oci_version"],
+            "id": self.id,
+            "pid": 0 if status == "stopped" else self.pid,
+            "status": status,
+            "bundle": record["bundle"],
+            "rootfs": record["rootfs"],
+            "created": record["created"],
+        }
+        if record["annotations"]:
+            state["annotations"] = record["annotations"]
+        state["owner"] = ""
+        return state
+
+    # -- init ------------------------------------------------------------------------------------
+
+    def open_pidfd(self) -> int | None:
+        """A pidfd of init, None when it is gone.  The start time is compared after opening: no pid reuse."""
+        try:
+            pidfd = os.pidfd_open(self.pid) if self.pid else -1
+        except ProcessLookupError:
+            return None
+        if pidfd >= 0 and self.alive():
+            return pidfd
+        if pidfd >= 0:
+            os.close(pidfd)
+        return None
+
+    def send_signal(self, signal: int) -> bool:
+        """Send to init; False when init is gone."""
+        pidfd = self.open_pidfd()
+        if pidfd is None:
+            return False
+        try:
+            _signal.pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(pidfd)
+        return True
+
+    def wait_gone(self, seconds: float) -> bool:
+        """Wait until init has ended, at most so many seconds; whether it has."""
+        pidfd = self.open_pidfd()
+        if pidfd is None:
+            return True
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        ended = bool(poll.poll(seconds * 1000))
+        os.close(pidfd)
+        return ended
+
+    def listen(self) -> int:
+        """Make start.sock; the listening fd.  Bound through /proc/self/fd: sun_path holds 108 bytes only."""
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        sock.bind(f"/proc/self/fd/{self.dirfd}/{START_SOCKET}")
+        os.chmod(START_SOCKET, 0o600, dir_fd=self.dirfd)
+        sock.listen(1)
+        return sock.detach()
+
+    def connect(self) -> Channel:
+        """The conversation with the waiting init.  Raises OSError."""
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        sock.connect(f"/proc/self/fd/{self.dirfd}/{START_SOCKET}")
+        return Channel(sock)
+
+    def remove_start_socket(self) -> None:
+        _unlink_if_there(self.dirfd, START_SOCKET)
+
+    def _opener(self, name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.dirfd)
+
+
+class Lock:
+    """with container.lock(): ...   Waits at most LOCK_DEADLINE seconds for another command."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def __enter__(self) -> None:
+        deadline = time.monotonic() + LOCK_DEADLINE
+        while True:
+            try:
+                fcntl.flock(self._container.dirfd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StateError(
+                        "busy",
+                        f"another command has held the lock of container {self._container.id} for {LOCK_DEADLINE:.0f} s",
+                    ) from None
+                time.sleep(0.01)
+        # The record may have changed, or the container may be gone, while this command waited.
+        self._container.record = _read_record(self._container.dirfd)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._container.dirfd, fcntl.LOCK_UN)
+
+
+def list_containers(root: str) -> Iterator[Container]:
+    """Every container under root in the order of their IDs; what is damaged or vanishes meanwhile is left out."""
+    for name in sorted(os.listdir(root)):
+        try:
+            yield Container.load(root, name)
+        except StateError:
+            continue
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot (proc_sys_kernel(5), random/boot_id)."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().strip().decode("ascii")
+
+
+def process_start(pid: int) -> int | None:
+    """Start time in clock ticks since boot (proc_pid_stat(5), field 22); None when gone, zombie or dead."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()  # the command name may hold blanks and brackets
+    return None if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+
+
+def utc_now() -> str:
+    """Now as RFC 3339 with nanoseconds, UTC."""
+    now = time.time_ns()
+    seconds, nanoseconds = divmod(now, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+
+
+def _open_directory(root: str, container_id: str) -> int:
+    return os.open(os.path.join(root, container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _read_record(dirfd: int) -> dict[str, Any]:
+    try:
+        fd = os.open(RECORD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dirfd)
+    except FileNotFoundError:
+        raise StateError(
+            "not-found", "container does not exist", remedy="ocirt delete --force removes what an interrupted create left"
+        ) from None
+    with open(fd, "rb") as file:
+        record = jsontext.parse(file.read(), RECORD)
+    if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
+        raise StateError("record", f"{RECORD} is not a record of version {RECORD_VERSION}")
+    return record
+
+
+def _write_whole(dirfd: int, name: str, data: bytes) -> None:
+    """A reader sees the old file or the new one, never a part."""
+    fd = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dirfd)
+    with open(fd, "wb", buffering=0) as file:
+        written = 0
+        while written < len(data):
+            written += file.write(data[written:])
+    os.rename(name + ".new", name, src_dir_fd=dirfd, dst_dir_fd=dirfd)
+
+
+def _unlink_if_there(dirfd: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=dirfd)
+    except FileNotFoundError:
+        pass
+
+
+def _remove_tree(path: str) -> None:
+    """The directory and what others put into it; symbolic links are removed, not followed."""
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(folder, name))
+        for name in folders:
+            full = os.path.join(folder, name)
+            (os.unlink if os.path.islink(full) else os.rmdir)(full)
+    os.rmdir(path)

@@ -1,0 +1,134 @@
+"""Run hooks: spawn, state on standard input, timeout by pidfd (config.md, POSIX-platform Hooks).
+
+Works in the runtime and, for createContainer and startContainer, in the sealed init.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ocirt.errors import OcirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ocirt.config.views import Hook
+
+SIGKILL = 9
+SIGNALS = range(1, 65)
+KERNEL_ONLY = (9, 19, 32, 33)  # SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own
+OUTPUT_TAIL = 2048  # bytes of the hook's output that go into the error
+
+
+class HookCall:
+    """One hook as plain data.  kind: createRuntime ...; number: its place in the list; timeout: seconds or None."""
+
+    __slots__ = ("kind", "number", "at", "path", "args", "env", "timeout")
+
+    def __init__(self, kind: str, number: int, hook: Hook) -> None:
+        self.kind = kind
+        self.number = number
+        self.at = hook.at
+        self.path = hook.path
+        self.args = hook.args or (hook.path,)
+        self.env = dict(item.split("=", 1) for item in hook.env if "=" in item)
+        self.timeout = hook.timeout
+
+    def describe(self) -> str:
+        return f"run {self.kind} hook #{self.number}: {self.path}"
+
+
+def hook_calls(kind: str, hooks: Iterable[Hook]) -> tuple[HookCall, ...]:
+    return tuple(HookCall(kind, number, hook) for number, hook in enumerate(hooks))
+
+
+def run_hook(call: HookCall, state: bytes) -> None:
+    """Run it to its end with the state on its standard input.  Raises OcirtError("hook").
+
+    Standard output and error go to a memory file: no pipe to fill, and a daemon the hook leaves
+    behind never gets SIGPIPE.
+    """
+    output = os.memfd_create("hook-output", os.MFD_CLOEXEC)
+    try:
+        pid, writing = _spawn(call, output)
+        deadline = None if call.timeout is None else time.monotonic() + call.timeout
+        in_time = _feed_and_wait(pid, writing, state, deadline)
+        if not in_time:
+            os.kill(pid, SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        if not in_time:
+            raise _failed(call, f"hook ran past specified timeout of {float(call.timeout or 0)}s", output)
+        if status:
+            code = os.waitstatus_to_exitcode(status)
+            raise _failed(call, f"signal {-code}" if code < 0 else f"exit status {code}", output)
+    finally:
+        os.close(output)
+
+
+def _spawn(call: HookCall, output: int) -> tuple[int, int]:
+    """(pid, the writing end of its standard input)."""
+    reading, writing = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    try:
+        pid = os.posix_spawn(
+            call.path,
+            call.args,
+            call.env,
+            file_actions=actions,
+            setsigmask=[],
+            setsigdef=[signal for signal in SIGNALS if signal not in KERNEL_ONLY],
+        )
+    except OSError as error:
+        os.close(writing)
+        raise OcirtError(
+            "hook",
+            f"error running {call.kind} hook #{call.number}: {call.path}",
+            at=call.at,
+            call="execve",
+            errno=error.errno or 0,
+        ) from None
+    finally:
+        os.close(reading)
+    return pid, writing
+
+
+def _feed_and_wait(pid: int, writing: int, state: bytes, deadline: float | None) -> bool:
+    """Write the state as the hook reads it, close, wait for the hook's end; False when the deadline passed."""
+    pidfd = os.pidfd_open(pid)
+    os.set_blocking(writing, False)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(writing, select.POLLOUT)
+    feeding = True
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            events = dict(poll.poll(left))
+            if not events:
+                return False
+            if pidfd in events:
+                return True
+            try:
+                state = state[os.write(writing, state) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:  # a hook need not read its standard input
+                state = b""
+            if not state:
+                poll.unregister(writing)
+                os.close(writing)  # the hook's end of file
+                feeding = False
+    finally:
+        os.close(pidfd)
+        if feeding:
+            os.close(writing)
+
+
+def _failed(call: HookCall, reason: str, output: int) -> OcirtError:
+    size = os.fstat(output).st_size
+    tail = os.pread(output, OUTPUT_TAIL, max(0, size - OUTPUT_TAIL)).decode("utf-8", "replace").strip()
+    what = f"error running {call.kind} hook #{call.number}: {reason}"
+    return OcirtError("hook", f"{what}, output: {tail}" if tail else what, at=call.at, detail=call.path)

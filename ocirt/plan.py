@@ -1,0 +1,212 @@
+"""What a container is made of, in order.  Read this first.
+
+A Plan is data: config + host facts + options in, an ordered list of stages out, and nothing on the
+machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in tests/plans compare it.
+"""
+
+from __future__ import annotations
+
+from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Stage
+from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
+from ocirt.stages.devices import devices
+from ocirt.stages.hooks import HOOKS, create_hooks, runtime_hooks, start_hooks
+from ocirt.stages.hostname import hostname
+from ocirt.stages.identity import identity, umask, working_directory
+from ocirt.stages.limits import oom_score_adj, rlimits
+from ocirt.stages.mappings import mappings
+from ocirt.stages.masks import masks
+from ocirt.stages.mounts import mount_sources, mounts
+from ocirt.stages.namespaces import (
+    clone_flags,
+    join_namespaces,
+    joined_namespaces,
+    needs_joiner,
+    new_namespaces,
+    open_namespaces,
+    prepare,
+)
+from ocirt.stages.payload import executable, no_new_privileges, payload
+from ocirt.stages.rootfs import finish_root, pivot, prepare_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ocirt.config.views import Config, Linux, Process
+    from ocirt.host import Host
+    from ocirt.pipeline import Step
+
+
+class Options:
+    """What the command line adds to the configuration.
+
+    id: container ID.  bundle: absolute path.  console: a terminal's master goes to box.fds["console-socket"].
+    no_pivot, no_new_keyring: as the options of `create`.  preserve_fds: how many descriptors from 3 on the
+    program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
+    """
+
+    __slots__ = ("id", "bundle", "console", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env")
+
+    def __init__(
+        self,
+        container_id: str,
+        bundle: str,
+        *,
+        console: bool = False,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+        listen_env: tuple[str, ...] = (),
+    ) -> None:
+        self.id = container_id
+        self.bundle = bundle
+        self.console = console
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.preserve_fds = preserve_fds
+        self.listen_env = listen_env
+
+
+class Plan:
+    """stages: in order.  clone_flags: of init.  via_joiner: init is born by a joiner (process/joiner.py).
+    executes_at_once: init does not wait for `start` (exec)."""
+
+    __slots__ = ("stages", "clone_flags", "via_joiner", "executes_at_once")
+
+    def __init__(
+        self, *stages: Stage, clone_flags: int, via_joiner: bool = False, executes_at_once: bool = False
+    ) -> None:
+        self.stages = tuple(stage for stage in stages if stage.steps)
+        self.clone_flags = clone_flags
+        self.via_joiner = via_joiner
+        self.executes_at_once = executes_at_once
+
+    def part(self, place: str) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self.stages if stage.place == place)
+
+    def answer(self, question: str) -> tuple[Stage, ...]:
+        """What the runtime does when init asks."""
+        return tuple(stage for stage in self.stages if stage.place == ANSWER and stage.name == question)
+
+    def describe(self) -> str:
+        """One line per step: place, stage, what is done, JSON pointer."""
+        lines = [
+            f"{stage.place:6} {stage.name:10} {step.describe()}" + (f"  [{step.at}]" if step.at else "")
+            for stage in self.stages
+            for step in stage.steps
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def make_plan(config: Config, host: Host, options: Options) -> Plan:
+    """What a container is made of, in order."""
+    linux, process = config.linux, config.process
+    via_joiner = needs_joiner(linux)
+    new, joined = new_namespaces(linux), joined_namespaces(linux)
+    state = plan_state(config, options)
+    # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
+    early_filter = process is None or not process.no_new_privileges
+    return Plan(
+        Stage("namespaces", HOST, open_namespaces(linux)),
+        Stage("sources", HOST, mount_sources(config, options.bundle)),
+        Stage("cgroup", HOST, create_cgroup(config, host, options.id)),
+        Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
+        Stage("namespaces", BESIDE, mappings(linux, host)),
+        Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
+        Stage("cgroup", INIT, join_cgroup(config, host)),
+        Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
+        Stage("prepare", INIT, prepare(linux), keyring(options), network(config, new)),
+        Stage("rootfs", INIT, prepare_root(config, options.bundle, options.no_pivot)),
+        Stage("mounts", INIT, mounts(config, host, options.bundle)),
+        Stage("devices", INIT, devices(config)),
+        Stage("hooks", INIT, create_hooks(config.hooks, state)),
+        Stage(HOOKS, ANSWER, runtime_hooks(config.hooks, state)),
+        Stage("pivot_root", INIT, pivot(config, options.no_pivot)),
+        Stage("console", INIT, console(process)),
+        Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
+        *process_stages(process, linux, "user" in new | joined, early_filter),
+        Stage("cgroup", INIT, join_memory_cgroup(config, host)),
+        Stage("hooks", START, start_hooks(config.hooks, state)),
+        Stage("seccomp", START, () if early_filter else seccomp(linux)),
+        Stage("exec", START, payload(process, options.preserve_fds, options.listen_env) if process else ()),
+        clone_flags=clone_flags(linux),
+        via_joiner=via_joiner,
+    )
+
+
+def process_stages(process: Process | None, linux: Linux | None, in_userns: bool, early_filter: bool) -> tuple[Stage, ...]:
+    """What the process becomes, the same for create and exec.
+
+    The program is looked up at the end of create, with the user's own rights: a missing one is an error of
+    create, not of start.
+    """
+    if process is None:
+        return ()
+    return (
+        Stage("identity", INIT, no_new_privileges(process), scheduling(process, linux)),
+        Stage("seccomp", INIT, seccomp(linux) if early_filter else ()),
+        Stage("identity", INIT, umask(process), working_directory(process), identity(process, in_userns)),
+        Stage("executable", INIT, executable(process)),
+    )
+
+
+def plan_state(config: Config, options: Options) -> dict[str, Any]:
+    """The state that hooks receive, without status and pid (runtime.md, State)."""
+    state: dict[str, Any] = {"ociVersion": config.oci_version, "id": options.id, "bundle": options.bundle}
+    if config.annotations:
+        state["annotations"] = config.annotations
+    return state
+
+
+# What few containers, or none of the small ones, need is imported only for them: 0.1 ms each.
+
+
+def keyring(options: Options) -> Iterator[Step]:
+    if not options.no_new_keyring:
+        from ocirt.stages.keyring import session_keyring
+
+        yield from session_keyring(f"_ses.{options.id}")
+
+
+def network(config: Config, new: set[str]) -> Iterator[Step]:
+    if "network" in new or (config.linux and config.linux.net_devices):
+        from ocirt.stages import network as stage
+
+        yield from stage.network(config)
+
+
+def console(process: Process | None) -> Iterator[Step]:
+    if process is not None and process.terminal:
+        from ocirt.stages import console as stage
+
+        yield from stage.console(process)
+
+
+def lsm(process: Process | None, host: Host) -> Iterator[Step]:
+    if process is not None and (process.apparmor_profile or process.selinux_label):
+        from ocirt.stages import lsm as stage
+
+        yield from stage.lsm(process, host)
+
+
+def sysctl(linux: Linux | None) -> Iterator[Step]:
+    if linux is not None and linux.sysctl:
+        from ocirt.stages import sysctl as stage
+
+        yield from stage.sysctl(linux)
+
+
+def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
+    policies = (process.scheduler, process.io_priority, process.exec_cpu_affinity)
+    if any(policies) or (linux and (linux.personality or linux.memory_policy)):
+        from ocirt.stages import scheduling as stage
+
+        yield from stage.scheduling(process, linux)
+
+
+def seccomp(linux: Linux | None) -> Iterator[Step]:
+    if linux is not None and linux.seccomp is not None:
+        from ocirt.stages import seccomp as stage
+
+        yield from stage.seccomp(linux)

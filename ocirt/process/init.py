@@ -1,0 +1,64 @@
+"""The container's side: from birth by clone3 to execve.  Nothing is imported here after main() is entered."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ocirt import log
+from ocirt.channel import GO, READY, SAVED, accept
+from ocirt.pipeline import INIT, START, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ocirt.box import Box
+    from ocirt.channel import Channel
+    from ocirt.plan import Plan
+
+SIGKILL = 9
+
+
+def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
+    """Never returns, and nothing above it may run in this process: it ends by execve or _exit.
+
+    theirs is the runtime's end, closed here: a dead runtime must be seen as the end of the conversation.
+    """
+    try:
+        theirs.close()
+        box.channel = channel
+        box.pid = 0
+        box.kernel.set_pdeathsig(SIGKILL)
+        log.relay(channel.send_log)
+        seal()
+        channel.expect(GO)
+        run(plan.part(INIT), box)
+        channel.send(READY)
+        channel.expect(SAVED)
+        box.kernel.set_pdeathsig(0)
+        if not plan.executes_at_once:
+            channel.close()
+            channel = box.channel = accept(box.fds["start"])
+            log.relay(channel.send_log)
+            channel.expect(GO)
+        run(plan.part(START), box)
+    except BaseException as error:
+        try:
+            channel.send_error(error)
+        except OSError:
+            pass  # the runtime is gone: nobody is left to tell
+    finally:
+        os._exit(1)
+
+
+def seal() -> None:
+    """Empty the import system.
+
+    After pivot_root or setns the next file an import finds belongs to the container: it would run as
+    the runtime, with its privileges.  A forgotten import must fail instead.
+    """
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
+    sys.path.clear()
+    sys.path_importer_cache.clear()

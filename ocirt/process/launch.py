@@ -1,0 +1,169 @@
+"""The runtime's side of bringing a process to life: host steps, clone, the conversation, the record.
+
+`create` and `exec` differ only in their Plan and in what is done when init is READY.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import time
+
+from ocirt import log
+from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, channel_pair
+from ocirt.errors import OcirtError
+from ocirt.pipeline import BESIDE, HOST, JOINER, Undo, run
+from ocirt.process import init, joiner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocirt.box import Box
+    from ocirt.channel import Channel, Record
+    from ocirt.plan import Plan
+
+SIGKILL = 9
+REAP_DEADLINE = 10.0  # seconds for a killed child to end: a frozen one does not
+JOINER_EXIT = 0
+
+
+def launch(plan: Plan, box: Box, on_ready: Callable[[], None]) -> None:
+    """Run the plan up to READY, call on_ready (save the record), let init go.
+
+    Raises OcirtError; then init is dead and every host step is undone.
+    """
+    with Undo() as undo:
+        run(plan.part(HOST), box, undo)
+        box.channel, theirs = channel_pair()
+        undo.push(lambda: end_child(box))
+        spawn(plan, box, theirs)
+        run(plan.part(BESIDE), box, undo)
+        _send(box, GO)
+        serve(plan, box)
+        on_ready()
+        _send(box, SAVED)
+        if plan.executes_at_once:
+            wait_for_exec(box)
+        undo.keep()
+
+
+def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
+    """Give birth to init, directly or through the joiner; sets box.pid.
+
+    The collector is frozen so that the child does not copy pages only to look at them (copy on write).
+    """
+    gc.collect(0)
+    gc.freeze()
+    gc.disable()
+    ours = box.channel
+    if not plan.via_joiner:
+        box.pid, _ = box.kernel.clone3(plan.clone_flags)
+        if box.pid == 0:
+            init.main(plan, box, ours, theirs)
+        theirs.close()
+        return
+    child, _ = box.kernel.clone3(0)
+    if child == 0:
+        joiner.main(plan.part(JOINER), plan, box, ours, theirs)
+    theirs.close()
+    record = _next(box)
+    status = os.waitpid(child, 0)[1]
+    if record.kind == ERROR:
+        raise OcirtError.from_record(record.fields)
+    if record.kind != PID:
+        raise OcirtError("init-died", f"the joiner died before it told init's pid ({describe_status(status)})")
+    box.pid = int(record.fields[0])
+
+
+def serve(plan: Plan, box: Box) -> None:
+    """Answer init's requests until READY.  Raises what init reports, or how it died."""
+    while True:
+        record = _next(box)
+        if record.kind == READY:
+            return
+        if record.kind == ASK:
+            run(plan.answer(record.fields[0]), box)
+            _send(box, DONE)
+        else:
+            raise _failure(box, record)
+
+
+def wait_for_exec(box: Box) -> None:
+    """init's end of the channel is close-on-exec: the end of the conversation means it executes."""
+    record = _next(box)
+    if record.kind != EOF:
+        raise _failure(box, record)
+
+
+def _next(box: Box) -> Record:
+    """The next record that is not a log line."""
+    while True:
+        record = box.channel.receive()
+        if record.kind != LOG:
+            return record
+        log.emit(record.fields[0], record.fields[1])
+
+
+def _send(box: Box, kind: str) -> None:
+    """Send; a peer that is gone has left its reason, or its wait status, behind."""
+    try:
+        box.channel.send(kind)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _failure(box, _next(box)) from None
+
+
+def _failure(box: Box, record: Record) -> OcirtError:
+    if record.kind == ERROR:
+        return OcirtError.from_record(record.fields)
+    if record.kind != EOF:
+        return OcirtError("internal", f"init sent {record.kind} out of turn")
+    status = reap(box.pid, REAP_DEADLINE)
+    box.pid = 0
+    what = f"container init died before it was ready ({describe_status(status)})"
+    if status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == SIGKILL:
+        return OcirtError("init-died", what, remedy="if its memory limit is small, raise linux.resources.memory.limit")
+    return OcirtError("init-died", what)
+
+
+def end_child(box: Box) -> None:
+    """Undo of the clone: kill init and reap it."""
+    box.channel.close()
+    if box.pid > 0:
+        try:
+            os.kill(box.pid, SIGKILL)
+        except ProcessLookupError:
+            pass
+        if box.manager is not None and box.manager.frozen():
+            box.manager.freeze(False)
+        reap(box.pid, REAP_DEADLINE)
+
+
+def reap(pid: int, seconds: float) -> int | None:
+    """The wait status of a child, None when it was reaped before or does not end in time."""
+    if pid <= 0:
+        return None
+    deadline = time.monotonic() + seconds
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    os.close(pidfd)
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return status if found else None
+
+
+def describe_status(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "its status is not known"
+    if os.WIFSIGNALED(status):
+        return f"killed by signal {os.WTERMSIG(status)}"
+    return f"exit status {os.waitstatus_to_exitcode(status)}"
