@@ -1,7 +1,9 @@
-"""The log: --log, --log-format, --debug.  Whole lines, one write(2) each; nothing is buffered.
+"""What ocirt writes: the log (--log, --log-format, --debug), the last line of a failure, and results on stdout.
 
-Engines parse it: containerd reads a stream of JSON objects with level, msg and time; podman
-reads the file as ONE object, so at the default level exactly one record is written, the error.
+Whole records, one write(2) each where the file takes it at once; nothing is buffered.
+Engines parse the log: containerd reads a stream of JSON objects with level, msg and time, and keeps the last
+error; podman reads the file as ONE object.  So at the default level a JSON file gets exactly one record when a
+command fails, the error: warnings are held back until it is known that none comes, else go into its "warnings".
 """
 
 from __future__ import annotations
@@ -9,12 +11,21 @@ from __future__ import annotations
 import os
 import time
 
-STDERR = 2
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STDOUT, STDERR = 1, 2
 
 debugging = False
 _fd = STDERR
 _json = False
-_relay: object = None  # in init: a function that sends the line over the channel
+_relay: Callable[[str, str], None] | None = None
+_held: list[str] = []  # warnings for a JSON file, as long as an error may still come
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more: `ocirt list | head -1`.  Not a failure worth a message."""
 
 
 def configure(path: str, form: str, debug: bool) -> None:
@@ -26,8 +37,8 @@ def configure(path: str, form: str, debug: bool) -> None:
         _fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
-def relay(send: object) -> None:
-    """From now on hand (level, text) to send: the process has no right to the log file any more."""
+def relay(send: Callable[[str, str], None]) -> None:
+    """From now on hand (level, text) to send: init has no right to the log file any more."""
     global _relay
     _relay = send
 
@@ -38,7 +49,53 @@ def debug(text: str) -> None:
 
 
 def warning(text: str) -> None:
-    emit("warning", text)
+    if _json and to_file() and not debugging and _relay is None:
+        _held.append(text)
+    else:
+        emit("warning", text)
+
+
+def release() -> None:
+    """No error can follow: write the warnings held back.  For the end of a command, or before a long wait."""
+    while _held:
+        emit("warning", _held.pop(0))
+
+
+def failure(line: str, fields: dict[str, str | int]) -> None:
+    """Report why the command failed: the error record in the log, and line as the last line of stderr.
+
+    Without a log file stderr is the log: then a JSON record or the plain line stands there, not both.
+    """
+    if _held:
+        fields["warnings"] = "; ".join(_held)
+        _held.clear()
+    if to_file() or _json:
+        emit("error", line, fields)
+    if to_file() or not _json:
+        _write_log(STDERR, printable(line) + "\n")
+
+
+def emit(level: str, text: str, fields: dict[str, str | int] | None = None) -> None:
+    """Write one record.  fields are added to a JSON record beside level, msg and time."""
+    if _relay is not None:
+        _relay(level, text)
+        return
+    if _json:
+        more = "".join(
+            f',"{name}":{value if isinstance(value, int) else quote(value)}' for name, value in (fields or {}).items()
+        )
+        line = f'{{"level":"{level}","msg":{quote(text)},"time":"{timestamp()}"{more}}}\n'
+    else:
+        line = f'time="{timestamp()}" level={level} msg={quote(text)}\n'
+    _write_log(_fd, line)
+
+
+def show(text: str) -> None:
+    """Write a command's result to standard output, all of it.  Raises OSError, ReaderGone."""
+    try:
+        _write(STDOUT, text)
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def to_file() -> bool:
@@ -59,7 +116,7 @@ def printable(text: str) -> str:
 
 
 def quote(text: str) -> str:
-    """text as a JSON string (RFC 8259), ASCII control characters and lone surrogates as \\u escapes."""
+    """text as a JSON string (RFC 8259); what is not printable, and lone surrogates, as \\u escapes."""
     return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _unicode_escape(c)) for c in text) + '"'
 
 
@@ -71,16 +128,14 @@ def _unicode_escape(character: str) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-def emit(level: str, text: str, fields: dict[str, str | int] | None = None) -> None:
-    """Write one record.  fields are added to a JSON record beside level, msg and time."""
-    if _relay is not None:
-        _relay(level, text)  # type: ignore[operator]
-        return
-    if _json:
-        more = "".join(
-            f',"{name}":{value if isinstance(value, int) else quote(value)}' for name, value in (fields or {}).items()
-        )
-        line = f'{{"level":"{level}","msg":{quote(text)},"time":"{timestamp()}"{more}}}\n'
-    else:
-        line = f'time="{timestamp()}" level={level} msg={quote(text)}\n'
-    os.write(_fd, line.encode("utf-8", "backslashreplace"))
+def _write_log(fd: int, text: str) -> None:
+    try:
+        _write(fd, text)
+    except OSError:
+        pass  # a full disk or a closed pipe must not stop a container; there is nowhere left to tell it
+
+
+def _write(fd: int, text: str) -> None:
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(fd, data) :]

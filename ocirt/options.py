@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FLAG, VALUE, LIST = "flag", "value", "list"
+ANY_NUMBER = -1  # of arguments
 
-# strconv.ParseBool: what --flag=X takes
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
@@ -139,9 +139,10 @@ def _read_option(known: dict[str, Option], word: str, waiting: list[str], parsed
     if option is None:
         raise Misuse(f"flag provided but not defined: -{name}")
     if option.kind == FLAG:
-        if equals and value not in _TRUE and value not in _FALSE:
+        switch = parse_bool(value) if equals else True
+        if switch is None:
             raise Misuse(f'invalid boolean value "{value}" for -{name}: parse error')
-        setattr(parsed, option.attribute, not equals or value in _TRUE)
+        setattr(parsed, option.attribute, switch)
         return
     if not equals:
         if not waiting:
@@ -153,21 +154,28 @@ def _read_option(known: dict[str, Option], word: str, waiting: list[str], parsed
         setattr(parsed, option.attribute, value)
 
 
+def parse_bool(text: str) -> bool | None:
+    """As Go's strconv.ParseBool; None when text is no boolean."""
+    if text in _TRUE:
+        return True
+    return False if text in _FALSE else None
+
+
 def check_count(app: str, command: str, args: list[str], least: int, most: int) -> None:
-    """Raise Misuse unless least <= len(args) <= most (-1: no bound)."""
+    """Raise Misuse unless least <= len(args) <= most (ANY_NUMBER: no bound)."""
     if least == most and len(args) != least:
         wrong = f"exactly {least}"
     elif len(args) < least:
         wrong = f"a minimum of {least}"
-    elif most >= 0 and len(args) > most:
+    elif most != ANY_NUMBER and len(args) > most:
         wrong = f"a maximum of {most}"
     else:
         return
     raise Misuse(f'{app}: "{command}" requires {wrong} argument(s)', "Incorrect Usage.")
 
 
-def options_help(table: tuple[Option, ...]) -> str:
-    """The OPTIONS section, one line per option that is not hidden."""
+def options_help(table: tuple[Option, ...], title: str = "OPTIONS") -> str:
+    """The options section, one line per option that is not hidden."""
     rows = []
     for option in (*table, HELP):
         if not option.hidden:
@@ -175,7 +183,7 @@ def options_help(table: tuple[Option, ...]) -> str:
             names = f"--{option.name}{value}" + (f", -{option.short}{value}" if option.short else "")
             rows.append((names, option.help))
     width = max(len(names) for names, _ in rows)
-    return "OPTIONS:\n" + "".join(f"   {names.ljust(width)}  {help}\n" for names, help in rows)
+    return f"{title}:\n" + "".join(f"   {names.ljust(width)}  {help}\n" for names, help in rows)
 
 
 def command_help(app: str, name: str, summary: str, arguments: str, table: tuple[Option, ...]) -> str:

@@ -1,0 +1,2 @@
+"""x"""
+def find(e): return ""
