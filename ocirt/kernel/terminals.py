@@ -1,0 +1,64 @@
+"""System calls on pseudoterminals (pty(7), ioctl_tty(2)) and the passing of one descriptor (unix(7))."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+import struct
+
+from ocirt.errors import KernelError
+
+TIOCSCTTY = 0x540E
+TIOCSWINSZ = 0x5414
+TIOCGPTN = 0x80045430
+TIOCSPTLCK = 0x40045431
+TIOCGPTPEER = 0x5441
+
+
+def _ioctl(name: str, fd: int, request: int, argument: int | bytes) -> int | bytes:
+    try:
+        return fcntl.ioctl(fd, request, argument)
+    except OSError as error:
+        raise KernelError(error.errno or 0, error.strerror or "", "ioctl", name) from None
+
+
+def pty_number(master: int) -> int:
+    """TIOCGPTN: N of /dev/pts/N."""
+    answer = _ioctl("TIOCGPTN", master, TIOCGPTN, bytes(4))
+    assert isinstance(answer, bytes)
+    return int(struct.unpack("i", answer)[0])
+
+
+def unlock_pty(master: int) -> None:
+    """TIOCSPTLCK: allow the other side to be opened."""
+    _ioctl("TIOCSPTLCK", master, TIOCSPTLCK, bytes(4))
+
+
+def open_pty_peer(master: int) -> int:
+    """TIOCGPTPEER (Linux 4.13): the other side, without any path that could lead elsewhere (CVE-2025-52565)."""
+    peer = _ioctl("TIOCGPTPEER", master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    assert isinstance(peer, int)
+    return peer
+
+
+def set_window_size(fd: int, rows: int, columns: int) -> None:
+    """TIOCSWINSZ, in characters."""
+    _ioctl("TIOCSWINSZ", fd, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def set_controlling_terminal(fd: int) -> None:
+    """TIOCSCTTY: the terminal of the session that the caller leads."""
+    _ioctl("TIOCSCTTY", fd, TIOCSCTTY, 0)
+
+
+def send_fd(socket: int, data: bytes, fd: int) -> None:
+    """sendmsg(2) with one descriptor (SCM_RIGHTS) on a connected unix socket; `socket` stays open."""
+    connection = _socket.socket(fileno=socket)
+    try:
+        packed = struct.pack("i", fd)
+        connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], _socket.MSG_NOSIGNAL)
+    except OSError as error:
+        raise KernelError(error.errno or 0, error.strerror or "", "sendmsg", "SCM_RIGHTS") from None
+    finally:
+        connection.detach()
