@@ -1,0 +1,119 @@
+/* What a process sees of itself, as one JSON object on standard output.  Static: it runs in any root.
+ *
+ * Only what busybox and /proc cannot tell: system calls that report on the caller.  With arguments it
+ * does one thing instead:
+ *   probe pause            wait for ever, as a payload with no children
+ *   probe syscall NR ARG   make one system call, print its result or errno
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+struct sched_attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+static void file_descriptors(void)
+{
+    printf("\"fds\":[");
+    const char *separator = "";
+    for (int fd = 0; fd < 1024; fd++) {
+        struct stat st;
+        if (fstat(fd, &st) == 0) {
+            printf("%s%d", separator, fd);
+            separator = ",";
+        }
+    }
+    printf("]");
+}
+
+static void signals(void)
+{
+    printf(",\"ignored\":[");
+    const char *separator = "";
+    for (int number = 1; number < 65; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_DFL) {
+            printf("%s%d", separator, number);
+            separator = ",";
+        }
+    }
+    sigset_t blocked, pending;
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    sigpending(&pending);
+    printf("],\"blocked\":%d,\"pending\":%d", !sigisemptyset(&blocked), !sigisemptyset(&pending));
+}
+
+static void scheduling(void)
+{
+    struct sched_attributes attributes = {.size = sizeof attributes};
+    syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0);
+    printf(",\"scheduler\":{\"policy\":%u,\"flags\":%llu,\"nice\":%d,\"priority\":%u,\"runtime\":%llu,"
+           "\"deadline\":%llu,\"period\":%llu}",
+           attributes.policy, (unsigned long long)attributes.flags, attributes.nice, attributes.priority,
+           (unsigned long long)attributes.runtime, (unsigned long long)attributes.deadline,
+           (unsigned long long)attributes.period);
+    printf(",\"ioprio\":%ld", syscall(SYS_ioprio_get, 1, 0));
+    printf(",\"timerslack\":%d", prctl(PR_GET_TIMERSLACK));
+}
+
+static void keyring(void)
+{
+    char text[256] = "";
+    syscall(SYS_keyctl, KEYCTL_DESCRIBE, KEY_SPEC_SESSION_KEYRING, text, sizeof text);
+    printf(",\"keyring\":\"%s\"", text);
+}
+
+static void process(void)
+{
+    char directory[4096] = "";
+    long length = syscall(SYS_getcwd, directory, sizeof directory);
+    int death = -1;
+    prctl(PR_GET_PDEATHSIG, &death);
+    mode_t mask = umask(0);
+    struct timespec boot = {0}, monotonic = {0};
+    clock_gettime(CLOCK_BOOTTIME, &boot);
+    clock_gettime(CLOCK_MONOTONIC, &monotonic);
+    printf(",\"cwd\":\"%s\",\"umask\":%u,\"personality\":%d,\"dumpable\":%d,\"pdeathsig\":%d,\"securebits\":%d",
+           length > 0 ? directory : "", mask, personality(0xffffffff), prctl(PR_GET_DUMPABLE), death,
+           prctl(PR_GET_SECUREBITS));
+    printf(",\"pid\":%d,\"ppid\":%d,\"sid\":%d,\"pgid\":%d,\"boottime\":%lld,\"monotonic\":%lld", getpid(), getppid(),
+           getsid(0), getpgid(0), (long long)boot.tv_sec, (long long)monotonic.tv_sec);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "pause") == 0)
+        for (;;)
+            pause();
+    if (argc > 3 && strcmp(argv[1], "syscall") == 0) {
+        long result = syscall(strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0), 0, 0, 0, 0, 0);
+        printf("%s\n", result < 0 ? strerrorname_np(errno) : "ok");
+        return 0;
+    }
+    printf("{");
+    file_descriptors();
+    signals();
+    scheduling();
+    keyring();
+    process();
+    printf(",\"arguments\":%d}\n", argc);
+    return 0;
+}
