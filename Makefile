@@ -13,6 +13,7 @@ NEEDS_VENV  := python3 python3-venv
 NEEDS_DEMO  := python3 busybox-static
 NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
+NEEDS_BENCH := $(NEEDS_TEST) time
 
 # $(call needs,packages): install the Debian packages that are missing; elsewhere, leave it to the user.
 needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please see to it that you have: $(1)"; exit 0; }; \
@@ -76,9 +77,9 @@ conformance: ## the OCI runtime-tools suite on ocirt, runc and crun; rewrites it
 	$(VENV)/python conformance/run.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun
 
 bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (root)
-	@$(call needs,$(NEEDS_TEST))
+	@$(call needs,$(NEEDS_BENCH))
 	@$(MAKE) --no-print-directory stage
-	$(PYTHON) conformance/bench/bench.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun
+	$(PYTHON) conformance/bench/bench.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun --write
 
 imports: ## what every command imports, and what that costs
 	@$(PYTHON) -I -S conformance/bench/imports.py
