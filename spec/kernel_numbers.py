@@ -29,6 +29,7 @@ VARYING = [
     "execveat",
     "fchdir",
     "fstatfs",
+    "getcwd",
     "ioprio_set",
     "keyctl",
     "kill",
@@ -116,9 +117,8 @@ def main() -> None:
     print("# fmt: off\n_NUMBERS = {")
     for architecture, token in ARCHITECTURES.items():
         numbers = ", ".join(str(resolve(name, token)) for name in VARYING)
-        print(
-            f'    "{architecture}": (\n{textwrap.fill(numbers, 110, initial_indent=INDENT, subsequent_indent=INDENT)},\n    ),'
-        )
+        columns = textwrap.fill(numbers, 110, initial_indent=INDENT, subsequent_indent=INDENT)
+        print(f'    "{architecture}": (\n{columns},\n    ),')
     print("}\n# fmt: on")
     print(TAIL % "\n".join(f"    {name}," for name in VARYING), end="")
     print("\n# The same everywhere since Linux 5.1.")
