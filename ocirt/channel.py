@@ -26,9 +26,8 @@ No JSON, no pickle: the peer may one day be hostile.
 
 from __future__ import annotations
 
-import os
-
 import _socket
+import os
 
 from ocirt.errors import OcirtError
 

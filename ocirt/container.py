@@ -10,14 +10,13 @@ The status is derived from facts, never stored: a record may outlive a crash or 
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import errno
 import fcntl
 import os
 import select
 import time
-
-import _signal
-import _socket
 
 from ocirt.channel import Channel
 from ocirt.config import jsontext
@@ -119,6 +118,10 @@ class Container:
             if error.errno == errno.ENOTEMPTY:
                 _remove_tree(path)
 
+    def unlock(self) -> None:
+        """End what make() began: other commands may work on the container."""
+        fcntl.flock(self.dirfd, fcntl.LOCK_UN)
+
     def lock(self) -> Lock:
         """The container's lock, for a `with` block.  Raises StateError("busy") after LOCK_DEADLINE seconds."""
         return Lock(self)
@@ -131,9 +134,9 @@ class Container:
 
     def config(self) -> Config:
         """The configuration as it was at create; it was checked then."""
-        from ocirt.config.bundle import recorded_config
+        from ocirt.config.views import Config
 
-        return recorded_config(self.config_text())
+        return Config(jsontext.parse(self.config_text(), CONFIG))  # type: ignore[arg-type]
 
     def manager(self) -> Manager | None:
         """The cgroup manager, None when the container has no cgroup of its own."""
@@ -268,14 +271,14 @@ class Lock:
                 if time.monotonic() > deadline:
                     raise StateError(
                         "busy",
-                        f"another command has held the lock of container {self._container.id} for {LOCK_DEADLINE:.0f} s",
+                        f"another command has held the lock of {self._container.id} for {LOCK_DEADLINE:.0f} s",
                     ) from None
                 time.sleep(0.01)
         # The record may have changed, or the container may be gone, while this command waited.
         self._container.record = _read_record(self._container.dirfd)
 
     def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._container.dirfd, fcntl.LOCK_UN)
+        self._container.unlock()
 
 
 def list_containers(root: str) -> Iterator[Container]:
@@ -320,7 +323,9 @@ def _read_record(dirfd: int) -> dict[str, Any]:
         fd = os.open(RECORD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dirfd)
     except FileNotFoundError:
         raise StateError(
-            "not-found", "container does not exist", remedy="ocirt delete --force removes what an interrupted create left"
+            "not-found",
+            "container does not exist",
+            remedy="ocirt delete --force removes what an interrupted create left",
         ) from None
     with open(fd, "rb") as file:
         record = jsontext.parse(file.read(), RECORD)

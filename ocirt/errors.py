@@ -35,6 +35,7 @@ CODES = {
     "hook": "a hook failed or ran past its timeout",
     "init-died": "the container's init process died before it was ready",
     "timeout": "a wait ran past its bound",
+    "interrupted": "a signal ended the command; what it had begun was taken back",
     "signal": "the signal's name or number is not known, or it could not be sent",
     "internal": "ocirt itself is at fault; --debug shows the traceback",
 }

@@ -54,6 +54,40 @@ class Stage:
         self.steps = tuple(step for plan in plans for step in plan)
 
 
+class Plan:
+    """The ordered list of stages; nothing has happened yet when it is made.
+
+    stages: in order.  clone_flags: of init.  via_joiner: init is born by a joiner (process/joiner.py).
+    executes_at_once: init does not wait for `start` (exec).
+    """
+
+    __slots__ = ("stages", "clone_flags", "via_joiner", "executes_at_once")
+
+    def __init__(
+        self, *stages: Stage, clone_flags: int, via_joiner: bool = False, executes_at_once: bool = False
+    ) -> None:
+        self.stages = tuple(stage for stage in stages if stage.steps)
+        self.clone_flags = clone_flags
+        self.via_joiner = via_joiner
+        self.executes_at_once = executes_at_once
+
+    def part(self, place: str) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self.stages if stage.place == place)
+
+    def answer(self, question: str) -> tuple[Stage, ...]:
+        """What the runtime does when init asks."""
+        return tuple(stage for stage in self.stages if stage.place == ANSWER and stage.name == question)
+
+    def describe(self) -> str:
+        """One line per step: place, stage, what is done, JSON pointer."""
+        lines = [
+            f"{stage.place:6} {stage.name:10} {step.describe()}" + (f"  [{step.at}]" if step.at else "")
+            for stage in self.stages
+            for step in stage.steps
+        ]
+        return "\n".join(lines) + "\n"
+
+
 class Undo:
     """Runs what was pushed backwards when its `with` block fails; keeps going when an undo fails."""
 

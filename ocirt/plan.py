@@ -6,12 +6,12 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 
 from __future__ import annotations
 
-from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Stage
+from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
+from ocirt.process_plan import console, keyring, lsm, process_stages, seccomp
 from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
 from ocirt.stages.devices import devices
 from ocirt.stages.hooks import HOOKS, create_hooks, runtime_hooks, start_hooks
 from ocirt.stages.hostname import hostname
-from ocirt.stages.identity import identity, umask, working_directory
 from ocirt.stages.limits import oom_score_adj, rlimits
 from ocirt.stages.mappings import mappings
 from ocirt.stages.masks import masks
@@ -25,7 +25,7 @@ from ocirt.stages.namespaces import (
     open_namespaces,
     prepare,
 )
-from ocirt.stages.payload import executable, no_new_privileges, payload
+from ocirt.stages.payload import payload
 from ocirt.stages.rootfs import finish_root, pivot, prepare_root
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ocirt.config.views import Config, Linux, Process
+    from ocirt.config.views import Config, Linux
     from ocirt.host import Host
     from ocirt.pipeline import Step
 
@@ -68,37 +68,6 @@ class Options:
         self.listen_env = listen_env
 
 
-class Plan:
-    """stages: in order.  clone_flags: of init.  via_joiner: init is born by a joiner (process/joiner.py).
-    executes_at_once: init does not wait for `start` (exec)."""
-
-    __slots__ = ("stages", "clone_flags", "via_joiner", "executes_at_once")
-
-    def __init__(
-        self, *stages: Stage, clone_flags: int, via_joiner: bool = False, executes_at_once: bool = False
-    ) -> None:
-        self.stages = tuple(stage for stage in stages if stage.steps)
-        self.clone_flags = clone_flags
-        self.via_joiner = via_joiner
-        self.executes_at_once = executes_at_once
-
-    def part(self, place: str) -> tuple[Stage, ...]:
-        return tuple(stage for stage in self.stages if stage.place == place)
-
-    def answer(self, question: str) -> tuple[Stage, ...]:
-        """What the runtime does when init asks."""
-        return tuple(stage for stage in self.stages if stage.place == ANSWER and stage.name == question)
-
-    def describe(self) -> str:
-        """One line per step: place, stage, what is done, JSON pointer."""
-        lines = [
-            f"{stage.place:6} {stage.name:10} {step.describe()}" + (f"  [{step.at}]" if step.at else "")
-            for stage in self.stages
-            for step in stage.steps
-        ]
-        return "\n".join(lines) + "\n"
-
-
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
     """What a container is made of, in order."""
     linux, process = config.linux, config.process
@@ -116,7 +85,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
         Stage("cgroup", INIT, join_cgroup(config, host)),
         Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
-        Stage("prepare", INIT, prepare(linux), keyring(options), network(config, new)),
+        Stage("prepare", INIT, prepare(linux), keyring(options.id, options.no_new_keyring), network(config, new)),
         Stage("rootfs", INIT, prepare_root(config, options.bundle, options.no_pivot)),
         Stage("mounts", INIT, mounts(config, host, options.bundle)),
         Stage("devices", INIT, devices(config)),
@@ -135,22 +104,6 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     )
 
 
-def process_stages(process: Process | None, linux: Linux | None, in_userns: bool, early_filter: bool) -> tuple[Stage, ...]:
-    """What the process becomes, the same for create and exec.
-
-    The program is looked up at the end of create, with the user's own rights: a missing one is an error of
-    create, not of start.
-    """
-    if process is None:
-        return ()
-    return (
-        Stage("identity", INIT, no_new_privileges(process), scheduling(process, linux)),
-        Stage("seccomp", INIT, seccomp(linux) if early_filter else ()),
-        Stage("identity", INIT, umask(process), working_directory(process), identity(process, in_userns)),
-        Stage("executable", INIT, executable(process)),
-    )
-
-
 def plan_state(config: Config, options: Options) -> dict[str, Any]:
     """The state that hooks receive, without status and pid (runtime.md, State)."""
     state: dict[str, Any] = {"ociVersion": config.oci_version, "id": options.id, "bundle": options.bundle}
@@ -162,13 +115,6 @@ def plan_state(config: Config, options: Options) -> dict[str, Any]:
 # What few containers, or none of the small ones, need is imported only for them: 0.1 ms each.
 
 
-def keyring(options: Options) -> Iterator[Step]:
-    if not options.no_new_keyring:
-        from ocirt.stages.keyring import session_keyring
-
-        yield from session_keyring(f"_ses.{options.id}")
-
-
 def network(config: Config, new: set[str]) -> Iterator[Step]:
     if "network" in new or (config.linux and config.linux.net_devices):
         from ocirt.stages import network as stage
@@ -176,37 +122,8 @@ def network(config: Config, new: set[str]) -> Iterator[Step]:
         yield from stage.network(config)
 
 
-def console(process: Process | None) -> Iterator[Step]:
-    if process is not None and process.terminal:
-        from ocirt.stages import console as stage
-
-        yield from stage.console(process)
-
-
-def lsm(process: Process | None, host: Host) -> Iterator[Step]:
-    if process is not None and (process.apparmor_profile or process.selinux_label):
-        from ocirt.stages import lsm as stage
-
-        yield from stage.lsm(process, host)
-
-
 def sysctl(linux: Linux | None) -> Iterator[Step]:
     if linux is not None and linux.sysctl:
         from ocirt.stages import sysctl as stage
 
         yield from stage.sysctl(linux)
-
-
-def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
-    policies = (process.scheduler, process.io_priority, process.exec_cpu_affinity)
-    if any(policies) or (linux and (linux.personality or linux.memory_policy)):
-        from ocirt.stages import scheduling as stage
-
-        yield from stage.scheduling(process, linux)
-
-
-def seccomp(linux: Linux | None) -> Iterator[Step]:
-    if linux is not None and linux.seccomp is not None:
-        from ocirt.stages import seccomp as stage
-
-        yield from stage.seccomp(linux)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.channel import Channel
-    from ocirt.plan import Plan
+    from ocirt.pipeline import Plan
 
 SIGKILL = 9
 

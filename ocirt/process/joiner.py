@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.channel import Channel
-    from ocirt.pipeline import Stage
-    from ocirt.plan import Plan
+    from ocirt.pipeline import Plan, Stage
 
 
 def main(stages: tuple[Stage, ...], plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import _signal
 import gc
 import os
 import select
@@ -22,20 +23,29 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.channel import Channel, Record
-    from ocirt.plan import Plan
+    from ocirt.pipeline import Plan
 
 SIGKILL = 9
+ENDING_SIGNALS = (1, 2, 3, 15)  # SIGHUP SIGINT SIGQUIT SIGTERM
 REAP_DEADLINE = 10.0  # seconds for a killed child to end: a frozen one does not
-JOINER_EXIT = 0
 
 
-def launch(plan: Plan, box: Box, on_ready: Callable[[], None]) -> None:
-    """Run the plan up to READY, call on_ready (save the record), let init go.
+def nothing() -> None:
+    """exec keeps no record."""
+
+
+def launch(
+    plan: Plan, box: Box, on_host_done: Callable[[], None] = nothing, on_ready: Callable[[], None] = nothing
+) -> None:
+    """Run the plan up to READY and let init go; the functions save the record, before the clone and at READY.
 
     Raises OcirtError; then init is dead and every host step is undone.
     """
+    for signal in ENDING_SIGNALS:
+        _signal.signal(signal, _interrupted)
     with Undo() as undo:
         run(plan.part(HOST), box, undo)
+        on_host_done()
         box.channel, theirs = channel_pair()
         undo.push(lambda: end_child(box))
         spawn(plan, box, theirs)
@@ -47,6 +57,12 @@ def launch(plan: Plan, box: Box, on_ready: Callable[[], None]) -> None:
         if plan.executes_at_once:
             wait_for_exec(box)
         undo.keep()
+
+
+def _interrupted(signal: int, frame: object) -> None:
+    """The command ends with its undo.  init inherits this: a signal ends it too while it waits for `start`,
+    although the kernel spares the first process of a pid namespace from a signal's default action."""
+    raise OcirtError("interrupted", f"interrupted by signal {signal}")
 
 
 def spawn(plan: Plan, box: Box, theirs: Channel) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from ocirt.channel import DONE, ASK
+from ocirt.channel import ASK, DONE
 from ocirt.config import jsontext
-from ocirt.pipeline import Step
 from ocirt.hooks import hook_calls, run_hook
+from ocirt.pipeline import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

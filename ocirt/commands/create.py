@@ -1,0 +1,96 @@
+"""ocirt create: a container from a bundle, waiting for start."""
+
+from __future__ import annotations
+
+import os
+
+from ocirt.config.bundle import open_bundle, read_config
+from ocirt.container import check_id
+from ocirt.errors import OcirtError
+from ocirt.host import probe_host
+from ocirt.options import FLAG, VALUE, Option
+from ocirt.plan import Options, make_plan
+from ocirt.process.inherited import close_inherited, listen_fds
+from ocirt.process.lifecycle import Wishes, connect_console, create
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.config.views import Config
+    from ocirt.container import Container
+    from ocirt.options import Globals, Parsed
+    from ocirt.process.terminal import Terminal
+
+SUMMARY = "create a container from a bundle and leave it waiting for start"
+ARGUMENTS = "<container-id>"
+OPTIONS = (
+    Option("bundle", "b", VALUE, "path of the bundle directory (default: the working directory)", "DIR"),
+    Option("console-socket", "", VALUE, "AF_UNIX socket that receives the terminal's master", "PATH"),
+    Option("pidfd-socket", "", VALUE, "AF_UNIX socket that receives a pidfd of init", "PATH"),
+    Option("pid-file", "", VALUE, "file to write init's process id to", "FILE"),
+    Option("no-pivot", "", FLAG, "do not use pivot_root: move the root mount and chroot"),
+    Option("no-new-keyring", "", FLAG, "do not make a session keyring; keep the caller's"),
+    Option("preserve-fds", "", VALUE, "pass N more descriptors to the program, from 3 on", "N"),
+    Option("no-subreaper", "", FLAG, "accepted for callers that know it", hidden=True),
+)
+MIN_ARGS = MAX_ARGS = 1
+
+
+def main(g: Globals, options: Parsed) -> int:
+    """create returns when init waits for start."""
+    create_container(g, options, detached=True)
+    return 0
+
+
+def create_container(g: Globals, options: Parsed, *, detached: bool, terminal: Terminal | None = None) -> Container:
+    """What create and run have in common.  terminal: ours, for a foreground run with process.terminal."""
+    check_id(options.args[0])
+    listening, listen_env = listen_fds()
+    preserve = listening + close_inherited(options.preserve_fds, listening)
+    wishes = Wishes(absolute(options.pid_file), absolute(options.pidfd_socket))
+    console_socket = absolute(options.console_socket)
+    bundle = open_bundle(options.bundle)
+    os.chdir(bundle.path)  # hooks start here, and relative paths in config.json are relative to it
+    text = bundle.config_text()
+    config = read_config(text)
+    check_console(config, console_socket, detached)
+    if terminal is not None and config.process is not None and config.process.terminal:
+        wishes.console = terminal.console
+    elif console_socket:
+        wishes.console = connect_console(console_socket, "/process/terminal")
+    plan = make_plan(
+        config,
+        probe_host(),
+        Options(
+            options.args[0],
+            bundle.path,
+            no_pivot=options.no_pivot,
+            no_new_keyring=options.no_new_keyring,
+            preserve_fds=preserve,
+            listen_env=listen_env,
+        ),
+    )
+    return create(g.root, options.args[0], config, text, bundle.path, plan, wishes)
+
+
+def check_console(config: Config, console_socket: str, detached: bool) -> None:
+    """A terminal needs somebody to take its master: a socket, or ourselves in the foreground."""
+    wants_terminal = config.process is not None and bool(config.process.terminal)
+    if wants_terminal and detached and not console_socket:
+        raise OcirtError(
+            "console",
+            "cannot allocate tty if ocirt will detach without setting console socket",
+            at="/process/terminal",
+            remedy="give --console-socket PATH, or set process.terminal to false",
+        )
+    if console_socket and not (wants_terminal and detached):
+        raise OcirtError(
+            "console",
+            "cannot use console socket if ocirt will not detach or allocate tty",
+            at="/process/terminal",
+            remedy="leave --console-socket away, or set process.terminal to true",
+        )
+
+
+def absolute(path: str) -> str:
+    """path from the caller's working directory; "" stays ""."""
+    return os.path.abspath(path) if path else ""

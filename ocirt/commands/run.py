@@ -1,0 +1,56 @@
+"""ocirt run: create and start, and stay with the process unless detached."""
+
+from __future__ import annotations
+
+from ocirt.commands import create
+from ocirt.kernel.processes import set_child_subreaper
+from ocirt.options import FLAG, Option
+from ocirt.process.lifecycle import destroy, start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.container import Container
+    from ocirt.options import Globals, Parsed
+
+SUMMARY = "create and start a container, and wait for its process unless detached"
+ARGUMENTS = "<container-id>"
+OPTIONS = (
+    *(option for option in create.OPTIONS if not option.hidden),
+    Option("detach", "d", FLAG, "return when the process runs"),
+    Option("keep", "", FLAG, "do not delete the container when its process ends"),
+    Option("no-subreaper", "", FLAG, "do not reap the orphans of the container's process"),
+)
+MIN_ARGS = MAX_ARGS = 1
+
+
+def main(g: Globals, options: Parsed) -> int:
+    """The exit status of the container's process, 128 + n when signal n ended it; 0 when detached."""
+    if options.detach:
+        container = create.create_container(g, options, detached=True)
+        _start_or_destroy(container)
+        return 0
+    return _foreground(g, options)
+
+
+def _foreground(g: Globals, options: Parsed) -> int:
+    from ocirt.process.foreground import stay
+    from ocirt.process.terminal import Terminal
+
+    if not options.no_subreaper:
+        set_child_subreaper(True)
+    terminal = Terminal()
+    container = create.create_container(g, options, detached=False, terminal=terminal)
+    _start_or_destroy(container)
+    wants_terminal = container.record["terminal"]
+    code = stay(container.pid, terminal if wants_terminal else None)
+    if not options.keep:
+        destroy(container)
+    return code
+
+
+def _start_or_destroy(container: Container) -> None:
+    try:
+        start(container)
+    except BaseException:
+        destroy(container)
+        raise

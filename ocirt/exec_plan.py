@@ -1,0 +1,112 @@
+"""What `exec` does, in order: enter a running container and become a process in it."""
+
+from __future__ import annotations
+
+import os
+
+from ocirt.errors import StateError
+from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
+from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
+from ocirt.process_plan import console, keyring, lsm, process_stages, seccomp
+from ocirt.stages.cgroup import join_existing
+from ocirt.stages.limits import oom_score_adj, rlimits
+from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
+from ocirt.stages.payload import payload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.box import Box
+    from ocirt.config.views import Config, Process
+    from ocirt.container import Container
+    from ocirt.host import Host
+
+
+class FindNamespaces(Step):
+    """Host: hold init by a pidfd, and see which of its namespaces are not our own."""
+
+    __slots__ = ("container",)
+
+    def __init__(self, container: Container) -> None:
+        self.at = ""
+        self.container = container
+
+    def describe(self) -> str:
+        return f"find the namespaces of init, process {self.container.pid}"
+
+    def apply(self, box: Box) -> None:
+        pidfd = self.container.open_pidfd()
+        if pidfd is None:
+            raise StateError("status", "cannot exec in a stopped container")
+        box.fds["init"] = pidfd
+        pid = self.container.pid
+        box.facts["namespaces"] = sum(
+            flag
+            for flag, name in NAMESPACES.values()
+            if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+        )
+        box.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+class EnterNamespaces(Step):
+    """Joiner: setns(2) by the pidfd; the user namespace last, it gives up the rights over the others."""
+
+    __slots__ = ("user_last",)
+
+    def __init__(self, user_last: bool) -> None:
+        self.at = "/linux/namespaces"
+        self.user_last = user_last
+
+    def describe(self) -> str:
+        return "enter the namespaces of init"
+
+    def apply(self, box: Box) -> None:
+        wanted = int(box.facts["namespaces"])
+        box.kernel.set_dumpable(0)
+        last = wanted & CLONE_NEWUSER if self.user_last else 0
+        for flags in (wanted & ~last, last):
+            if flags:
+                box.kernel.setns(box.fds["init"], flags)
+        if not wanted & CLONE_NEWNS:  # a container without a mount namespace is a changed root
+            box.kernel.fchdir(box.root)
+            box.kernel.chroot(".")
+
+
+class OpenRoot(Step):
+    """The container's root as this process sees it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.at = ""
+
+    def describe(self) -> str:
+        return "open the container's root"
+
+    def apply(self, box: Box) -> None:
+        os.close(box.root)
+        box.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def make_exec_plan(
+    config: Config, process: Process, container: Container, host: Host, preserve_fds: int, cgroups: tuple[str, ...]
+) -> Plan:
+    """config: of the container; process: what is to run; cgroups: values of --cgroup."""
+    linux = config.linux
+    early_filter = not process.no_new_privileges
+    in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
+    return Plan(
+        Stage("namespaces", HOST, (FindNamespaces(container),)),
+        Stage("cgroup", HOST, join_existing(container, cgroups)),
+        Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns),)),
+        Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
+        Stage("cgroup", INIT, join_cgroup_of(container)),
+        Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False)),
+        Stage("console", INIT, console(process, bind=False)),
+        Stage("finish", INIT, lsm(process, host)),
+        *process_stages(process, linux, in_userns, early_filter),
+        Stage("seccomp", START, () if early_filter else seccomp(linux)),
+        Stage("exec", START, payload(process, preserve_fds, ())),
+        clone_flags=0,
+        via_joiner=True,
+        executes_at_once=True,
+    )

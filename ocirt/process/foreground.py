@@ -1,0 +1,102 @@
+"""Stay with a process until it ends: forward signals, reap, copy the terminal; the exit code."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.process.terminal import Terminal
+
+SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
+# SIGKILL and SIGSTOP cannot be caught; 32 and 33 are the C library's own; the rest are our own faults.
+NOT_FORWARDED = (9, 19, 32, 33, 4, 5, 7, 8, 11)
+SIGNALED = 128  # added to the signal's number, as shells do
+STDIN = 0
+
+
+def stay(pid: int, terminal: Terminal | None) -> int:
+    """Wait for our child pid; its exit status, or 128 + the number of the signal that ended it."""
+    wakeup = _catch_signals()
+    pidfd = os.pidfd_open(pid)
+    try:
+        if terminal is not None:
+            terminal.attach()
+        _serve(wakeup, pid, pidfd, terminal)
+    finally:
+        if terminal is not None:
+            terminal.restore()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return SIGNALED - code if code < 0 else code
+
+
+def _catch_signals() -> int:
+    """fd from which the numbers of arriving signals are read, one byte each."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for signal in range(1, _signal.NSIG):
+        if signal not in NOT_FORWARDED:
+            _signal.signal(signal, _noted)
+    return reading
+
+
+def _noted(signal: int, frame: object) -> None:
+    """The wake-up descriptor has it."""
+
+
+def _serve(wakeup: int, pid: int, pidfd: int, terminal: Terminal | None) -> None:
+    """Until the process has ended and its terminal is drained."""
+    poll = select.poll()
+    poll.register(wakeup, select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
+    if terminal is not None:
+        poll.register(terminal.master, select.POLLIN)
+        poll.register(STDIN, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if wakeup in ready:
+            _handle(os.read(wakeup, 512), pid, pidfd, terminal)
+        if terminal is not None:
+            if terminal.master in ready and not terminal.copy_out():
+                poll.unregister(terminal.master)
+            if STDIN in ready and not terminal.copy_in():
+                poll.unregister(STDIN)
+        if pidfd in ready:
+            while terminal is not None and _has_output(terminal.master) and terminal.copy_out():
+                pass
+            return
+
+
+def _has_output(master: int) -> bool:
+    poll = select.poll()
+    poll.register(master, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _handle(signals: bytes, pid: int, pidfd: int, terminal: Terminal | None) -> None:
+    for signal in signals:
+        if signal == SIGCHLD:
+            _reap_others(pid)
+        elif signal == SIGWINCH and terminal is not None:
+            terminal.resize()
+        elif signal != SIGURG:
+            try:
+                _signal.pidfd_send_signal(pidfd, signal)
+            except ProcessLookupError:
+                pass  # it has just ended
+
+
+def _reap_others(pid: int) -> None:
+    """As subreaper we inherit orphans of the container; our own child stays for stay() to reap."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None or found.si_pid == pid:
+            return
+        os.waitpid(found.si_pid, os.WNOHANG)

@@ -1,0 +1,235 @@
+"""create, start and destroy: the operations of runtime.md on a Container."""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from ocirt import log
+from ocirt.box import Box
+from ocirt.channel import EOF, ERROR, GO
+from ocirt.container import CONFIG, Container, process_start, utc_now
+from ocirt.errors import OcirtError, StateError
+from ocirt.pipeline import Undo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.config.views import Config, Hook
+    from ocirt.pipeline import Plan
+
+SIGKILL = 9
+KILL_DEADLINE = 10.0  # seconds for a killed init to end, as runc allows
+
+
+class Wishes:
+    """What create and exec do besides the plan.
+
+    pid_file: absolute path or "".  pidfd_socket: path or "".  console: fd of the connected console socket, or -1.
+    """
+
+    __slots__ = ("pid_file", "pidfd_socket", "console")
+
+    def __init__(self, pid_file: str = "", pidfd_socket: str = "", console: int = -1) -> None:
+        self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
+        self.console = console
+
+
+def new_box(console: int = -1) -> Box:
+    """A box with the real kernel and the host's /proc."""
+    from ocirt.kernel import live
+
+    box = Box(live)
+    box.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if console >= 0:
+        box.fds["console-socket"] = console
+    return box
+
+
+def create(
+    root: str, container_id: str, config: Config, text: bytes, bundle: str, plan: Plan, wishes: Wishes
+) -> Container:
+    """Bring the container to `created`.  Raises OcirtError; then nothing of it is left."""
+    from ocirt.process.launch import launch
+
+    container = Container.make(root, container_id, first_record(config, bundle), text)
+    with Undo() as undo:
+        undo.push(container.remove)
+        box = new_box(wishes.console)
+        box.fds["start"] = container.listen()
+
+        def on_host_done() -> None:
+            """From here on `delete` must be able to find the cgroup, whatever happens to this process."""
+            container.record["cgroup"] = box.manager.record() if box.manager is not None else None
+            container.save()
+
+        def on_ready() -> None:
+            container.record["pid"] = box.pid
+            container.record["start_time"] = process_start(box.pid)
+            container.save()
+
+        launch(plan, box, on_host_done, on_ready)
+        undo.push(lambda: destroy(container))
+        hand_over(wishes, box.pid)
+        undo.keep()
+    container.unlock()
+    return container
+
+
+def first_record(config: Config, bundle: str) -> dict[str, Any]:
+    """The record of a container that is being created; see Container for its shape."""
+    root = config.root
+    return {
+        "oci_version": config.oci_version,
+        "bundle": bundle,
+        "rootfs": os.path.normpath(os.path.join(bundle, root.path)) if root else "",
+        "created": utc_now(),
+        "owner": os.geteuid(),
+        "cgroup": None,
+        "annotations": config.annotations,
+        "terminal": bool(config.process and config.process.terminal),
+        "poststop": bool(config.hooks and config.hooks.poststop),
+    }
+
+
+def start(container: Container) -> None:
+    """Let a created container execute its program; returns when it does.  Raises StateError, OcirtError."""
+    with container.lock():
+        require_startable(container.status())
+        config = container.config()
+        if config.process is None:
+            raise StateError("status", "process property must not be empty", at="/process")
+        conversation = container.connect()
+        container.remove_start_socket()
+        conversation.send(GO)
+        record = conversation.receive()
+        while record.kind == "LOG":
+            log.emit(record.fields[0], record.fields[1])
+            record = conversation.receive()
+        if record.kind == ERROR:
+            raise OcirtError.from_record(record.fields)
+        if record.kind != EOF:
+            raise OcirtError("internal", f"init sent {record.kind} out of turn")
+        conversation.close()
+        if config.hooks is not None and config.hooks.poststart:
+            _poststart(container, config.hooks.poststart)
+
+
+def require_startable(status: str) -> None:
+    if status == "created":
+        return
+    if status == "stopped":
+        raise StateError("status", "cannot start a container that has stopped")
+    if status in ("running", "paused"):
+        raise StateError("status", "cannot start an already running container")
+    raise StateError("status", f"cannot start a container in the {status} state")
+
+
+def _poststart(container: Container, hooks: tuple[Hook, ...]) -> None:
+    """A failure stops the container (runtime.md, Lifecycle, step 9)."""
+    try:
+        run_hooks(container, "poststart", hooks, "running")
+    except OcirtError:
+        container.send_signal(SIGKILL)
+        raise
+
+
+def run_hooks(container: Container, kind: str, hooks: tuple[Hook, ...], status: str) -> None:
+    """Run hooks of the runtime's namespace with the container's state.  Raises OcirtError("hook") at the first."""
+    from ocirt.hooks import hook_calls, run_hook
+
+    state = hook_state(container, status)
+    for call in hook_calls(kind, hooks):
+        run_hook(call, state)
+
+
+def hook_state(container: Container, status: str) -> bytes:
+    from ocirt.config import jsontext
+
+    state = container.state(status)
+    if status == "stopped":
+        del state["pid"]
+    for ours in ("rootfs", "created", "owner"):
+        del state[ours]
+    return jsontext.dump(state).encode()
+
+
+def destroy(container: Container) -> None:
+    """Kill what is left, remove the cgroup, run poststop hooks, remove the directory.  Repeatable."""
+    container.send_signal(SIGKILL)
+    manager = container.manager()
+    if manager is not None and manager.exists():
+        if manager.frozen():
+            manager.freeze(False)
+        if manager.pids():
+            manager.kill(SIGKILL)
+    if not container.wait_gone(KILL_DEADLINE):
+        raise OcirtError("timeout", "container init still running", remedy="its process cannot be killed: see dmesg")
+    if manager is not None:
+        manager.remove()
+    poststop = container.config().hooks if container.record["poststop"] else None
+    container.remove()
+    if poststop is not None:
+        from ocirt.hooks import hook_calls, run_hook
+
+        state = hook_state(container, "stopped")
+        for call in hook_calls("poststop", poststop.poststop):
+            try:
+                run_hook(call, state)
+            except OcirtError as error:  # a warning only, and the others still run (runtime.md, step 13)
+                log.warning(error.what)
+
+
+def hand_over(wishes: Wishes, pid: int) -> None:
+    """Tell the caller which process it is; done last, so that a failed command leaves no pid-file."""
+    if wishes.pidfd_socket:
+        send_pidfd(wishes.pidfd_socket, pid)
+    if wishes.pid_file:
+        write_pid_file(wishes.pid_file, pid)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Decimal digits and no newline: go-runc parses the raw bytes.  Whole or not at all."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    os.write(fd, str(pid).encode())
+    os.close(fd)
+    os.rename(temporary, path)
+
+
+def connect_console(path: str, at: str) -> int:
+    """fd of a connection to the AF_UNIX socket that wants a terminal's master.  Raises OcirtError("console")."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        raise OcirtError(
+            "console", f"connect to the socket {path}", at=at, call="connect", errno=error.errno or 0
+        ) from None
+    return sock.detach()
+
+
+def send_pidfd(path: str, pid: int) -> None:
+    """Send a pidfd of init to an AF_UNIX socket, the payload "pidfd" beside it."""
+    pidfd = os.pidfd_open(pid)
+    sock = _socket.socket(fileno=connect_console(path, ""))
+    sock.sendmsg([b"pidfd"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, "little"))])
+    sock.close()
+    os.close(pidfd)
+
+
+def remove_remains(root: str, container_id: str) -> bool:
+    """Remove the directory of a create that was interrupted before its record; whether there was one."""
+    path = os.path.join(root, container_id)
+    if not os.path.isdir(path) or os.path.exists(os.path.join(path, "state.json")):
+        return False
+    for name in (CONFIG, CONFIG + ".new", "state.json.new"):
+        try:
+            os.unlink(os.path.join(path, name))
+        except FileNotFoundError:
+            pass
+    os.rmdir(path)
+    return True

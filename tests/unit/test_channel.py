@@ -1,0 +1,75 @@
+"""Records between two processes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ocirt.channel import EOF, ERROR, GO, MAX_FIELD, READY, channel_pair
+from ocirt.errors import OcirtError
+
+
+def test_a_record_arrives_as_it_was_sent() -> None:
+    here, there = channel_pair()
+    here.send("LOG", "debug", "größe\nzwei")
+    record = there.receive()
+    assert (record.kind, record.fields, record.fds) == ("LOG", ["debug", "größe\nzwei"], [])
+
+
+def test_nul_and_length_in_a_field_do_not_break_the_record() -> None:
+    here, there = channel_pair()
+    here.send("LOG", "a\0b", "x" * (MAX_FIELD + 1))
+    assert there.receive().fields == ["a\\0b", "x" * MAX_FIELD]
+
+
+def test_the_end_of_the_peer_is_a_record() -> None:
+    here, there = channel_pair()
+    here.close()
+    assert there.receive().kind == EOF
+
+
+def test_descriptors_ride_along_close_on_exec() -> None:
+    here, there = channel_pair()
+    reading, writing = os.pipe()
+    here.send("FD", fds=[writing])
+    (received,) = there.receive().fds
+    assert not os.get_inheritable(received)
+    os.write(received, b"x")
+    assert os.read(reading, 1) == b"x"
+    for fd in (reading, writing, received):
+        os.close(fd)
+
+
+def test_an_error_crosses_with_all_its_fields() -> None:
+    here, there = channel_pair()
+    error = OcirtError(
+        "step-failed",
+        "mount",
+        stage="mounts",
+        step="mount x",
+        at="/mounts/1",
+        call="mount",
+        errno=2,
+        detail="d",
+        remedy="r",
+    )
+    here.send_error(error)
+    record = there.receive()
+    assert record.kind == ERROR
+    assert vars(OcirtError.from_record(record.fields)) == vars(error)
+
+
+def test_a_foreign_exception_is_reported_as_internal() -> None:
+    here, there = channel_pair()
+    here.send_error(KeyError("x"))
+    error = OcirtError.from_record(there.receive().fields)
+    assert (error.code, error.what) == ("internal", "KeyError: 'x'")
+
+
+def test_the_wrong_record_is_refused() -> None:
+    here, there = channel_pair()
+    here.send(READY)
+    with pytest.raises(OcirtError) as caught:
+        there.expect(GO)
+    assert (caught.value.code, caught.value.what) == ("internal", "expected the record GO, received READY")

@@ -1,0 +1,150 @@
+"""The directory of a container: identity, record, status, removal."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocirt import container as module
+from ocirt.container import Container, check_id, list_containers, process_start
+from ocirt.errors import StateError
+
+RECORD: dict[str, Any] = {
+    "oci_version": "1.3.0",
+    "bundle": "/b",
+    "rootfs": "/b/rootfs",
+    "created": "2026-01-02T03:04:05.000000006Z",
+    "owner": 0,
+    "cgroup": None,
+    "annotations": {},
+    "poststop": False,
+    "terminal": False,
+}
+
+
+def make(root: Path, name: str = "web1") -> Container:
+    container = Container.make(str(root), name, dict(RECORD), b'{"ociVersion": "1.3.0"}')
+    container.unlock()
+    return container
+
+
+def alive(container: Container) -> None:
+    """Make the record name this very process."""
+    container.record["pid"] = os.getpid()
+    container.record["start_time"] = process_start(os.getpid())
+    container.save()
+
+
+@pytest.mark.parametrize("name", ["a", "A-b_c+d.e", "..a", "0", "x" * 255])
+def test_good_ids(name: str) -> None:
+    check_id(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "ä", "a\n", "a\0", "x" * 256])
+def test_bad_ids(name: str) -> None:
+    with pytest.raises(StateError) as caught:
+        check_id(name)
+    assert caught.value.code == "container-id"
+
+
+def test_make_writes_record_and_exact_config(tmp_path: Path) -> None:
+    make(tmp_path)
+    folder = tmp_path / "web1"
+    assert oct(folder.stat().st_mode) == "0o40711"
+    assert (folder / "config.json").read_bytes() == b'{"ociVersion": "1.3.0"}'
+    assert json.loads((folder / "state.json").read_text())["rootfs"] == "/b/rootfs"
+
+
+def test_the_same_id_twice_is_refused_and_harmless(tmp_path: Path) -> None:
+    make(tmp_path)
+    with pytest.raises(StateError) as caught:
+        make(tmp_path)
+    assert (caught.value.code, caught.value.what) == ("exists", "container with given ID already exists")
+    assert Container.load(str(tmp_path), "web1").status() == "creating"
+
+
+def test_unknown_id(tmp_path: Path) -> None:
+    with pytest.raises(StateError) as caught:
+        Container.load(str(tmp_path), "nobody")
+    assert (caught.value.code, caught.value.what) == ("not-found", "container does not exist")
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "web1" / "state.json").write_text('{"version": 99}')
+    with pytest.raises(StateError) as caught:
+        Container.load(str(tmp_path), "web1")
+    assert caught.value.code == "record"
+
+
+def test_status_follows_the_facts(tmp_path: Path) -> None:
+    container = make(tmp_path)
+    assert container.status() == "creating"
+    alive(container)
+    listening = container.listen()
+    assert container.status() == "created"
+    container.remove_start_socket()
+    assert container.status() == "running"
+    container.record["start_time"] += 1
+    assert container.status() == "stopped"
+    os.close(listening)
+
+
+def test_another_boot_means_stopped(tmp_path: Path) -> None:
+    container = make(tmp_path)
+    alive(container)
+    container.record["boot_id"] = "another"
+    assert container.status() == "stopped"
+    assert container.send_signal(0) is False
+
+
+def test_state_has_runcs_keys_in_runcs_order(tmp_path: Path) -> None:
+    container = make(tmp_path)
+    alive(container)
+    assert list(container.state()) == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"]
+    container.record["annotations"] = {"a": "b"}
+    assert container.state("stopped")["pid"] == 0
+    assert container.state()["annotations"] == {"a": "b"}
+
+
+def test_the_start_socket_talks_even_below_a_long_path(tmp_path: Path) -> None:
+    root = tmp_path / ("d" * 100) / ("e" * 100)
+    container = make(root)
+    listening = container.listen()
+    ours = container.connect()
+    theirs = module.Channel(module._socket.socket(fileno=module._socket.socket(fileno=listening)._accept()[0]))
+    ours.send("GO")
+    assert theirs.receive().kind == "GO"
+
+
+def test_remove_leaves_nothing(tmp_path: Path) -> None:
+    container = make(tmp_path)
+    os.close(container.listen())
+    (tmp_path / "web1" / "notify").mkdir()
+    (tmp_path / "web1" / "link").symlink_to("/")
+    container.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_held_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_DEADLINE", 0.05)
+    make(tmp_path)
+    first, second = (Container.load(str(tmp_path), "web1") for _ in range(2))
+    with first.lock():
+        with pytest.raises(StateError) as caught, second.lock():
+            pass
+        assert caught.value.code == "busy"
+    with second.lock():
+        pass
+
+
+def test_list_leaves_out_what_is_damaged(tmp_path: Path) -> None:
+    make(tmp_path, "b")
+    make(tmp_path, "a")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "file").write_text("")
+    assert [container.id for container in list_containers(str(tmp_path))] == ["a", "b"]
