@@ -1,0 +1,151 @@
+"""JSON text <-> values (RFC 8259), through the C scanner of the standard library.
+
+`json` itself costs 6-8 ms to import, because of `re`; its C half, `_json`, costs 0.15 ms.  This is
+the only file that uses it; without it (another Python) the public `json` does the same work.
+
+The standard scanner is laxer than the RFC and than Go's decoder: refused here are duplicate keys,
+NaN and Infinity, lone surrogates, a byte order mark, and nesting deeper than MAX_DEPTH.  Whatever
+is wrong, jsonfault.py reads the text again, slowly, to say in which line and column.
+"""
+
+from __future__ import annotations
+
+from ocirt import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_DEPTH = 256  # Python's own limit is 1000 frames, in C and Python together; a config needs 8
+
+_WHITESPACE = " \t\n\r"
+
+
+class _Refused(Exception):
+    """The text is not acceptable; jsonfault says why and where."""
+
+
+def _refuse(constant: str) -> object:
+    raise _Refused
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """One object.  Members that are null are dropped, as Go's decoder treats them as absent."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused
+    if None in members.values():
+        for name in [name for name, value in pairs if value is None]:
+            log.debug(f'property "{name}" is null, which is the same as absent')
+            del members[name]
+    return members
+
+
+class _Context:
+    """What the C scanner reads its settings from, once."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_object)
+    parse_float = float
+    parse_int = int
+    parse_constant = staticmethod(_refuse)
+
+
+def public_scanner() -> Callable[[str, int], tuple[object, int]]:
+    """The same scanner through the public door, for a Python without `_json`."""
+    import json
+
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse)
+    return decoder.scan_once  # type: ignore[attr-defined, no-any-return]  # typeshed has only raw_decode
+
+
+try:
+    from _json import make_scanner
+
+    _scan: Callable[[str, int], tuple[object, int]] = make_scanner(_Context)  # type: ignore[arg-type]
+except ImportError:
+    _scan = public_scanner()
+
+
+def parse(data: bytes, what: str) -> object:
+    """The value that data (UTF-8 text of the file called what) stands for.
+
+    Raises ConfigError json, with line and column, and the JSON pointer where there is one.
+    """
+    try:
+        text = data.decode("utf-8")
+        start = len(text) - len(text.lstrip(_WHITESPACE))
+        value, end = _scan(text, start)
+        if text[end:].strip(_WHITESPACE) or _has_surrogate(text) or _is_too_deep(text, value):
+            raise _Refused
+    except (_Refused, ValueError, StopIteration, RecursionError, SystemError):
+        # SystemError: Python 3.11's scanner wants to raise json's JSONDecodeError and finds json not imported
+        from ocirt.config.jsonfault import fault
+
+        raise fault(data, what, MAX_DEPTH) from None
+    return value
+
+
+def _has_surrogate(text: str) -> bool:
+    """Whether a string may hold half a surrogate pair, which no system call could be given."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return False
+    from ocirt.config.jsonfault import first_fault
+
+    return first_fault(text, MAX_DEPTH) is not None
+
+
+def _is_too_deep(text: str, value: object) -> bool:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    depth, level = 0, _containers([value])
+    while level:
+        depth += 1
+        level = [inner for outer in level for inner in _containers(outer)]
+    return depth > MAX_DEPTH
+
+
+def _containers(values: dict[str, object] | list[object]) -> list[dict[str, object] | list[object]]:
+    members = values.values() if isinstance(values, dict) else values
+    return [member for member in members if isinstance(member, (dict, list))]
+
+
+def dump(value: object, indent: int | None = None) -> str:
+    """value as JSON text: one line, or with indent spaces per level as `json.dumps(indent=)` writes it.
+
+    Accepts dict (string keys), list, tuple, str, int, float, bool and None; raises TypeError for others.
+    """
+    return "".join(_pieces(value, "\n" if indent is not None else "", " " * (indent or 0)))
+
+
+def _pieces(value: object, newline: str, step: str) -> list[str]:
+    if value is None:
+        return ["null"]
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    if isinstance(value, str):
+        return [log.quote(value)]
+    if isinstance(value, (int, float)):
+        return [repr(value)]
+    if isinstance(value, dict):
+        items = [
+            [log.quote(name), ": " if newline else ":", *_pieces(member, newline and newline + step, step)]
+            for name, member in value.items()
+        ]
+        return _enclose("{", items, "}", newline, step)
+    if isinstance(value, (list, tuple)):
+        return _enclose("[", [_pieces(item, newline and newline + step, step) for item in value], "]", newline, step)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _enclose(opening: str, items: list[list[str]], closing: str, newline: str, step: str) -> list[str]:
+    if not items:
+        return [opening + closing]
+    pieces = [opening]
+    inner = newline and newline + step
+    for item in items:
+        pieces += [inner, *item, ","]
+    pieces[-1] = newline
+    pieces.append(closing)
+    return pieces
