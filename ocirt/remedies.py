@@ -21,7 +21,7 @@ EXEC = "execve execveat"
 class Rule:
     """stages, calls, errnos: names with a blank between, "" for any; as a stage also the error's code.
 
-    word: must occur in what, step or detail.  says: the remedy.  Of several rules that fit an error the first one counts.
+    word: must occur in what, step or detail.  says: the remedy.  Of the rules that fit the first one counts.
     """
 
     __slots__ = ("stages", "calls", "errnos", "word", "says")
