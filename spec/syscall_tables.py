@@ -20,8 +20,11 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TABLES = Path(__file__).resolve().parent.parent / "ocirt" / "seccomp"
 
@@ -77,6 +80,7 @@ NEWER = {
 }
 NEWER_ONLY = {"x86_64": {"uretprobe": 335, "uprobe": 336}, "riscv64": {"riscv_hwprobe": 258}}
 
+NO_CALLS = ("__NR_syscalls", "__NR_arch_specific_syscall")
 UNKNOWN = -1  # __NR_SCMP_ERROR: libseccomp has never heard of the name; another negative: not on this ABI
 # libseccomp's pseudo numbers: -(100 + n) is call n of socketcall(2), -(200 + n) of ipc(2).
 PSEUDO = {"socketcall": range(-120, -100), "ipc": range(-224, -200)}
@@ -104,7 +108,7 @@ class Libseccomp:
 
     def table(self, abi: str, base: int) -> dict[str, int]:
         """The names that numbers have, and the further names (aliases) that have numbers."""
-        numbers = {}
+        numbers: dict[str, int] = {}
         for number in (*range(base, base + 1024), *range(ARM_PRIVATE, ARM_PRIVATE + 16)):
             name = self.name(abi, number)
             if name is not None:
@@ -130,12 +134,12 @@ def from_header(path: str, macros: tuple[str, ...]) -> dict[str, int]:
     """__NR_* of a unistd.h, by the C preprocessor."""
     command = ["cc", "-E", "-dM", f"-I{Path(path).parent.parent}", *macros, path]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    defined = dict(re.findall(r"^#define (__NR\w+) +(\w+)$", text, re.M))
+    defined: dict[str, str] = dict(re.findall(r"^#define (__NR\w+) +(\w+)$", text, re.M))
     numbers = {}
     for name, value in defined.items():
-        value = defined.get(value, value)
-        if name.startswith("__NR_") and value.isdigit() and name not in ("__NR_syscalls", "__NR_arch_specific_syscall"):
-            numbers[name.removeprefix("__NR_")] = int(value)
+        number = defined.get(value, value)
+        if name.startswith("__NR_") and number.isdigit() and name not in NO_CALLS:
+            numbers[name.removeprefix("__NR_")] = int(number)
     return numbers
 
 
@@ -164,7 +168,7 @@ def module(table: str, numbers: dict[str, int], pseudo: dict[str, dict[str, int]
         "RUNS = (",
     ]
     for first, names in runs(numbers):
-        text = textwrap.wrap(" ".join(names), 108, break_long_words=False, break_on_hyphens=False)
+        text = textwrap.wrap(" ".join(names), 104, break_long_words=False, break_on_hyphens=False)
         if len(text) == 1:
             lines.append(f'    ({first}, "{text[0]}"),')
             continue

@@ -1,0 +1,192 @@
+"""Filter -> Sections: for every audit token, what happens to each system call number.
+
+Here names become numbers, rules that name one call twice are settled, and the 32-bit space of
+numbers is cut into intervals.  Pure but for loading the number tables.
+"""
+
+from __future__ import annotations
+
+from ocirt import log
+from ocirt.errors import ConfigError
+from ocirt.seccomp.architectures import X32_BIT
+from ocirt.seccomp.bpf import LOW_WORD
+from ocirt.seccomp.profile import ALLOW, ERRNO, KILL_THREAD, LOG, TRACE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ocirt.seccomp.architectures import Abi
+    from ocirt.seccomp.profile import Filter, Tests
+
+    Alternative = tuple[Tests, int]
+
+ENOSYS = ERRNO | 38
+BAD_ARCHITECTURE = KILL_THREAD  # for a token without a section; libseccomp's default, which runc keeps
+NO_CALL = 0xFFFFFFFF  # -1: a tracer has cancelled the call
+# An older kernel hands a multiplexed call that it does not know on as call 0, setup(2), which has
+# been gone for decades: ENOSYS instead of the default action (as in runc).
+_ZERO_IS_UNKNOWN = ("SCMP_ARCH_S390", "SCMP_ARCH_S390X")
+
+
+class Choice:
+    """The arguments decide: the action of the first alternative whose tests all hold, else the default.
+
+    bits: 64, or 32 when only the low words of arguments and values count.
+    """
+
+    __slots__ = ("alternatives", "bits")
+
+    def __init__(self, alternatives: tuple[Alternative, ...], bits: int) -> None:
+        self.alternatives = alternatives
+        self.bits = bits
+
+
+if TYPE_CHECKING:
+    Decision = int | Choice
+
+
+class Section:
+    """All calls with one audit token.  firsts: where each interval of numbers begins, ascending from 0."""
+
+    __slots__ = ("decisions", "firsts", "token")
+
+    def __init__(self, token: int, firsts: list[int], decisions: list[Decision]) -> None:
+        self.token = token
+        self.firsts = firsts
+        self.decisions = decisions
+
+
+def sections(filter: Filter) -> list[Section]:
+    """One Section per audit token, the native one first.  Raises ConfigError for contradicting rules."""
+    found: dict[int, tuple[dict[int, Decision], dict[int, Decision]]] = {}
+    known: set[str] = set()
+    for abi in filter.abis:
+        numbers = abi.numbers()
+        decisions = _decisions(filter, abi, numbers)
+        ranges, points = found.setdefault(abi.token, ({}, {}))
+        if log.debugging:
+            known.update(numbers)
+        points.update(decisions)
+        ranges.update(_ranges(filter, abi, numbers))
+        if abi.name in _ZERO_IS_UNKNOWN and len(ranges) > 1:
+            points[0] = ENOSYS
+    if log.debugging:
+        for name in sorted({name for rule in filter.rules for name in rule.names} - known):
+            log.debug(f'unknown seccomp syscall "{name}" ignored')
+    return [Section(token, *_intervals(*parts)) for token, parts in found.items()]
+
+
+def _decisions(filter: Filter, abi: Abi, numbers: Mapping[str, int]) -> dict[int, Decision]:
+    """Number -> decision for every call that the profile names in this ABI.
+
+    A rule without tests is final: it wins over every rule with tests, and the first one wins over a
+    later one.  So does libseccomp.
+    """
+    final: dict[int, Decision] = {}
+    tested: dict[int, list[Alternative]] = {}
+    multiplexed = abi.multiplexed()
+    for rule in filter.rules:
+        action = rule.action
+        if action == filter.default:
+            continue
+        alternatives = [_cut(tests, abi.bits) for tests in rule.alternatives]
+        always = () in alternatives
+        for name in rule.names:
+            number = numbers.get(name)
+            if number is not None:
+                if always:
+                    final.setdefault(number, action)
+                else:
+                    tested.setdefault(number, []).extend((tests, action) for tests in alternatives)
+            if name in multiplexed:
+                multiplexer, call = multiplexed[name]
+                tested.setdefault(numbers[multiplexer], []).extend(
+                    (_through_multiplexer(tests, call), action) for tests in alternatives
+                )
+    for number, pairs in tested.items():
+        if number not in final:
+            final[number] = Choice(_ordered(pairs), abi.bits)
+    return final
+
+
+def _cut(tests: Tests, bits: int) -> Tests:
+    """The tests for arguments of that size, by index, without those that always hold."""
+    if bits == 32:
+        tests = tuple((index, op, value & LOW_WORD, mask & LOW_WORD) for index, op, value, mask in tests)
+    return tuple(sorted(test for test in tests if test[3]))
+
+
+def _through_multiplexer(tests: Tests, call: int) -> Tests:
+    """The tests as libseccomp has them for socketcall(2) and ipc(2): argument 0 tells the call.
+
+    The call's own arguments lie in memory, where a filter cannot look: a test of argument 0 is
+    lost, so a profile that means it must also deny the multiplexer.
+    """
+    return ((0, "EQ", call, LOW_WORD), *(test for test in tests if test[0] != 0))
+
+
+def _ordered(pairs: list[Alternative]) -> tuple[Alternative, ...]:
+    """Alternatives in the order in which they are tried.
+
+    With one action the order does not matter.  With several, libseccomp's order holds, whatever
+    the profile's: higher argument first, then EQ and NE before LT and LE before GT and GE, then the
+    narrower value.  Raises ConfigError when the same tests have two actions.
+    """
+    if len({action for tests, action in pairs}) == 1:
+        return tuple(pairs)
+    actions: dict[Tests, int] = {}
+    for tests, action in pairs:
+        if actions.setdefault(tests, action) != action:
+            raise ConfigError(
+                "rule",
+                f"two seccomp rules have the same tests but different actions: {tests}",
+                "/linux/seccomp/syscalls",
+            )
+    return tuple(sorted(actions.items(), key=lambda pair: [_rank(*test) for test in pair[0]]))
+
+
+_CLASS = {"EQ": 0, "NE": 0, "MASKED_EQ": 0, "LT": 1, "LE": 1, "GT": 2, "GE": 2}
+
+
+def _rank(index: int, op: str, value: int, mask: int) -> tuple[int, int, int]:
+    group = _CLASS[op]
+    return -index, group, value if group == 1 else -value
+
+
+def _ranges(filter: Filter, abi: Abi, numbers: Mapping[str, int]) -> dict[int, Decision]:
+    """First number -> what holds from there on for calls that the profile does not name."""
+    base = X32_BIT if abi.name == "SCMP_ARCH_X32" else 0
+    ranges: dict[int, Decision] = {base: filter.default}
+    newest = max((numbers.get(name, 0) for rule in filter.rules for name in rule.names), default=0)
+    # A program that asks for a call newer than the profile must hear "no such call", else it does
+    # not fall back to the older one (glibc and clone3, faccessat2).  The rule is runc's, to the
+    # letter: listed ABIs only, and not when the default lets calls through.
+    if newest and abi.name in filter.listed and filter.default & 0xFFFF0000 not in (ALLOW, LOG, TRACE):
+        ranges[newest + 1] = ENOSYS
+    if abi.name == "SCMP_ARCH_X86_64" and all(other.name != "SCMP_ARCH_X32" for other in filter.abis):
+        ranges[X32_BIT] = BAD_ARCHITECTURE
+        ranges[NO_CALL] = filter.default
+    return ranges
+
+
+def _intervals(ranges: dict[int, Decision], points: dict[int, Decision]) -> tuple[list[int], list[Decision]]:
+    """Cut the numbers where the decision changes: points within ranges."""
+    marks = dict(ranges)
+    background: Decision = 0
+    starts = sorted(ranges)
+    last = 0
+    for number in sorted(points):
+        while last < len(starts) and starts[last] <= number:
+            background = ranges[starts[last]]
+            last += 1
+        marks[number] = points[number]
+        marks.setdefault(number + 1, background)
+    firsts: list[int] = []
+    decisions: list[Decision] = []
+    for first in sorted(marks):
+        decision = marks[first]
+        if not decisions or decision != decisions[-1]:
+            firsts.append(first)
+            decisions.append(decision)
+    return firsts, decisions
