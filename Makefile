@@ -39,13 +39,13 @@ lint: .venv/ready
 test: ## everything, as root; installs the Debian packages and the virtual environment it needs
 	@$(call needs,$(NEEDS_TEST))
 	@$(MAKE) --no-print-directory lint stage
-	OCIRT=$(STAGE)/bin/ocirt $(VENV)/pytest
+	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest
 
 test-root: .venv/ready stage ## only the tests of real kernel calls (root)
-	OCIRT=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/kernel
+	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/kernel
 
 e2e: .venv/ready stage ## only the tests that run containers (root)
-	OCIRT=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/e2e
+	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/e2e
 
 demo: ## make a bundle from busybox, run a container and show what it printed (root)
 	@$(call needs,$(NEEDS_DEMO))
@@ -61,7 +61,7 @@ install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured
 	@[ "$$(id -u)" != 0 ] || chown -R root:root $(DESTDIR)$(LIBDIR)
 	chmod -R u=rwX,go=rX $(DESTDIR)$(LIBDIR)
 	$(PYTHON) -I -m compileall -q --invalidation-mode unchecked-hash -d $(LIBDIR)/ocirt $(DESTDIR)$(LIBDIR)/ocirt
-	@$(PYTHON) -I -c 'import sys; print("#!%s -IS\nimport sys\nsys.path.insert(0, \"$(LIBDIR)\")\nfrom ocirt.cli import main\nsys.exit(main())" % sys.executable)' >$(DESTDIR)$(PREFIX)/bin/.ocirt.new
+	@$(PYTHON) -I -c 'import sys; print("#!%s -IS\nimport sys\nsys.path.insert(0, \"$(LIBDIR)\")\nfrom ocirt.cli import main\nmain()" % sys.executable)' >$(DESTDIR)$(PREFIX)/bin/.ocirt.new
 	@chmod 755 $(DESTDIR)$(PREFIX)/bin/.ocirt.new
 	mv $(DESTDIR)$(PREFIX)/bin/.ocirt.new $(DESTDIR)$(PREFIX)/bin/ocirt
 
