@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
+from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups
+
 # The inode of the initial user namespace's nsfs file (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
-# A host is "v2" when the unified hierarchy is mounted here, whatever named v1 hierarchies lie beside it.
-_CGROUP_ROOT = "/sys/fs/cgroup"
 
 
 class Host:
@@ -96,63 +96,6 @@ def parse_release(release: str) -> tuple[int, int]:
     major, minor = release.split(".")[:2]
     digits = len(minor) - len(minor.lstrip("0123456789"))
     return int(major), int(minor[:digits] or 0)
-
-
-def parse_own_cgroups(text: str) -> dict[str, str]:
-    """/proc/<pid>/cgroup as controller -> path; "" is the v2 hierarchy (cgroups(7))."""
-    own: dict[str, str] = {}
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            own[controller] = path
-    return own
-
-
-def parse_cgroup_mounts(mountinfo: str, own: dict[str, str]) -> tuple[dict[str, str], dict[str, str], str]:
-    """(controller -> mount point, controller -> shown root, v2 mount point) from the text of mountinfo.
-
-    own tells controllers from mount options.  Of several mounts of a hierarchy the first counts.
-    """
-    mounts: dict[str, str] = {}
-    roots: dict[str, str] = {}
-    unified = ""
-    for line in mountinfo.splitlines():
-        if " - cgroup" not in line:
-            continue
-        before, after = line.split(" - ", 1)
-        root, point = before.split(" ")[3:5]
-        kind, _, options = after.split(" ", 2)
-        if kind == "cgroup2" and not unified:
-            unified = _unescape(point)
-            _note_root(roots, "", root)
-        elif kind == "cgroup":
-            for controller in options.split(","):
-                if controller in own and controller not in mounts:
-                    mounts[controller] = _unescape(point)
-                    _note_root(roots, controller, root)
-    return mounts, roots, unified
-
-
-def cgroup_layout(mounts: dict[str, str], unified: str) -> str:
-    """ "v1", "hybrid", "v2" or "none"."""
-    if unified == _CGROUP_ROOT or (unified and not mounts):
-        return "v2"
-    if mounts:
-        return "hybrid" if unified else "v1"
-    return "none"
-
-
-def _note_root(roots: dict[str, str], controller: str, root: str) -> None:
-    if root != "/":
-        roots[controller] = _unescape(root)
-
-
-def _unescape(name: str) -> str:
-    r"""A path of mountinfo with \040 and the like as characters."""
-    if "\\" not in name:
-        return name
-    first, *rest = name.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def _apparmor_enabled() -> bool:

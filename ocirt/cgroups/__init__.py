@@ -1,0 +1,154 @@
+"""Control groups: where a container's cgroup is (Manager) and what is written into it (limits).
+
+v1, v2 and systemd differ in where and in who writes; what is written is decided by limits.limits(),
+a pure function.  A Manager works on directories alone, so a later command needs only the record.
+"""
+
+from __future__ import annotations
+
+from ocirt.errors import OcirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from ocirt.host import Host
+
+
+class Write:
+    """One value for one file of a cgroup.
+
+    file:       name in the cgroup directory, "memory.limit_in_bytes".     text: what is written.
+    at:         JSON pointer of the setting.     controller: whose directory, "memory".
+    group:      writes of the same non-empty group depend on each other in an order that only the kernel
+                knows (quota and period, limit and swap): what it refuses is tried again after the others.
+    instead:    the file to use where `file` does not exist.
+    optional:   a missing file is no error: what is wanted is what such a kernel does anyway.
+    clamped:    the kernel takes any number and silently clamps it: read back, and refuse a difference.
+                The name of the setting for the message, "cpu-shares".
+    """
+
+    __slots__ = ("at", "clamped", "controller", "file", "group", "instead", "optional", "text")
+
+    def __init__(
+        self,
+        file: str,
+        text: str,
+        at: str,
+        controller: str,
+        *,
+        group: str = "",
+        instead: str = "",
+        optional: bool = False,
+        clamped: str = "",
+    ) -> None:
+        self.file = file
+        self.text = text
+        self.at = at
+        self.controller = controller
+        self.group = group
+        self.instead = instead
+        self.optional = optional
+        self.clamped = clamped
+
+    def __repr__(self) -> str:
+        return f"Write({self.file!r}, {self.text!r}, {self.at!r})"
+
+
+class Manager:
+    """A container's cgroup: in v1 one directory per hierarchy, in v2 one directory.
+
+    paths: controller -> absolute directory; controllers of one hierarchy share it; "" is the v2 hierarchy.
+    made:  the directories that create() made, parents before children; only these are ever removed.
+
+    Every method raises OcirtError("cgroup") or OSError.
+    """
+
+    __slots__ = ("made", "paths")
+
+    kind = ""  # in the record
+
+    def __init__(self, paths: dict[str, str], made: list[str] | None = None) -> None:
+        self.paths = paths
+        self.made = made if made is not None else []
+
+    def exists(self) -> bool:
+        """Whether the cgroup is there."""
+        raise NotImplementedError
+
+    def create(self) -> None:
+        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen."""
+        raise NotImplementedError
+
+    def open_for_join(self) -> dict[str, int]:
+        """Descriptors through which a single-threaded process joins by itself, without waiting for RCU.
+
+        v1: controller -> fd of `tasks`, to which the process writes "0"; one per hierarchy.
+        "": fd of the v2 directory, for clone3(CLONE_INTO_CGROUP).  The kernel checks the rights of the opener.
+        """
+        raise NotImplementedError
+
+    def join(self, pid: int) -> None:
+        """Move a foreign process, all threads.  Costs one RCU grace period (7-15 ms) per hierarchy."""
+        raise NotImplementedError
+
+    def write(self, writes: Iterable[Write]) -> None:
+        """Apply limits in their order.  Raises OcirtError naming file and pointer."""
+        raise NotImplementedError
+
+    def freeze(self, on: bool) -> None:
+        """Stop or resume every process; returns when it is so."""
+        raise NotImplementedError
+
+    def frozen(self) -> bool:
+        """Whether the processes are stopped; False when the cgroup is gone."""
+        raise NotImplementedError
+
+    def pids(self, recursive: bool = True) -> list[int]:
+        """Process ids in the runtime's pid namespace, sorted; [] when the cgroup is gone."""
+        raise NotImplementedError
+
+    def kill(self, signal: int) -> None:
+        """Signal every process, those below too; SIGKILL also reaches a frozen cgroup."""
+        raise NotImplementedError
+
+    def usage(self) -> dict[str, Any]:
+        """The statistics in the shape of runc's `events`, see usage.py."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Remove what create() made, and what the container made below.  Nothing there is no error."""
+        raise NotImplementedError
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for the container's record; manager_from_record() is the inverse."""
+        return {"kind": self.kind, "paths": self.paths, "made": self.made}
+
+
+def open_manager(host: Host, cgroups_path: str | None, container_id: str) -> Manager:
+    """The manager of a new container; touches nothing.
+
+    An absolute cgroups_path is below each hierarchy's mount point; a relative one, or the container id
+    when there is none, is below the runtime's own cgroup.  Raises OcirtError("unsupported").
+    """
+    if host.cgroup in ("v1", "hybrid"):
+        from ocirt.cgroups.v1 import V1Manager, v1_paths
+
+        return V1Manager(v1_paths(host, cgroups_path, container_id))
+    if host.cgroup == "v2":
+        raise OcirtError(
+            "unsupported",
+            "cgroups on a host with only the unified hierarchy (cgroup v2)",
+            remedy="boot with systemd.unified_cgroup_hierarchy=0, or mount the v1 controllers",
+        )
+    raise OcirtError("cgroup", "no cgroup hierarchy is mounted", remedy="mount the cgroup file systems")
+
+
+def manager_from_record(record: dict[str, Any]) -> Manager:
+    """The manager of an existing container."""
+    if record["kind"] != "v1":
+        raise OcirtError("record", f"unknown kind of cgroup manager: {record['kind']}")
+    from ocirt.cgroups.v1 import V1Manager
+
+    return V1Manager(record["paths"], record["made"])

@@ -1,0 +1,120 @@
+"""Writing limits: order within a group, missing files, values that the kernel clamps."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt.cgroups.files import read_file
+from ocirt.errors import OcirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ocirt.cgroups import Write
+
+
+def write_all(paths: dict[str, str], writes: Iterable[Write]) -> None:
+    """Apply the writes in their order.  paths: controller -> directory.
+
+    Consecutive writes of a group are tried in turn; those refused are tried again as long as another one
+    of the group succeeded since.  Raises OcirtError("cgroup") naming the file and the pointer.
+    """
+    waiting: list[Write] = []
+    for write in writes:
+        if waiting and waiting[0].group != write.group:
+            _write_group(paths, waiting)
+            waiting = []
+        waiting.append(write)
+        if not write.group:
+            _write(paths, write)
+            waiting = []
+    _write_group(paths, waiting)
+
+
+def _write_group(paths: dict[str, str], group: list[Write]) -> None:
+    while group:
+        refused: list[tuple[Write, OcirtError]] = []
+        for write in group:
+            try:
+                _write(paths, write)
+            except OcirtError as error:
+                if error.errno not in (errno.EINVAL, errno.EBUSY):
+                    raise
+                refused.append((write, error))
+        if len(refused) == len(group):
+            raise refused[0][1]
+        group = [write for write, _ in refused]
+
+
+def _write(paths: dict[str, str], write: Write) -> None:
+    directory = paths.get(write.controller)
+    if directory is None:
+        raise not_mounted(write)
+    file = write.file
+    try:
+        try:
+            fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if not write.instead:
+                raise
+            file = write.instead
+            fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, write.text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno == errno.ENOENT and write.optional:
+            return
+        raise _refused(write, directory, file, error) from error
+    if write.clamped:
+        _check_clamped(directory, write)
+
+
+def not_mounted(write: Write) -> OcirtError:
+    """The error for a limit whose controller the host does not have."""
+    return OcirtError(
+        "cgroup",
+        f"cannot set {write.controller} limit: container could not join or create cgroup",
+        at=write.at,
+        detail=f"controller {write.controller}",
+        remedy=f"the host has no {write.controller} hierarchy: mount it or remove the setting",
+    )
+
+
+def _refused(write: Write, directory: str, file: str, error: OSError) -> OcirtError:
+    what = f"write {write.text!r} to {file}"
+    remedy = ""
+    if error.errno == errno.ENOENT:
+        names = f"{write.file} and {write.instead}" if write.instead else write.file
+        remedy = f"this kernel offers no {names}: remove the setting"
+    elif error.errno == errno.EBUSY and write.file.startswith("memory."):
+        what = f"unable to set memory limit to {write.text} ({_memory_usage(directory)})"
+        remedy = "raise the limit above what the container uses"
+    return OcirtError(
+        "cgroup", what, at=write.at, call="write", errno=error.errno or 0, detail=f"{directory}/{file}", remedy=remedy
+    )
+
+
+def _memory_usage(directory: str) -> str:
+    try:
+        usage = read_file(directory, "memory.usage_in_bytes")
+        peak = read_file(directory, "memory.max_usage_in_bytes")
+    except OSError:
+        return "current usage not known"
+    return f"current usage: {usage}, peak usage: {peak}"
+
+
+def _check_clamped(directory: str, write: Write) -> None:
+    """Refuse a value that the kernel silently replaced by its minimum or maximum."""
+    wanted, actual = int(write.text), int(read_file(directory, write.file))
+    if wanted != actual:
+        bound = "maximum" if wanted > actual else "minimum"
+        raise OcirtError(
+            "cgroup",
+            f"the {bound} allowed {write.clamped} is {actual}",
+            at=write.at,
+            detail=f"{directory}/{write.file}",
+        )
