@@ -14,6 +14,15 @@ import os
 import stat
 import struct
 import sys
+from os import chdir as chdir
+from os import chroot as chroot
+from os import close as close
+from os import dup2 as dup2
+from os import fchdir as fchdir
+from os import fstat as fstat
+from os import fstatvfs as fstatvfs
+from os import umask as umask
+from os import write as write
 
 from ocirt.errors import KernelError
 from ocirt.kernel import ffi, numbers
@@ -39,8 +48,6 @@ _MAX_SYMLINKS = 40  # as the kernel's MAXSYMLINKS
 _STATX_SIZE = 256
 _STATX_MNT_ID = 0x1000
 _STATX_ATTR_MOUNT_ROOT = 0x2000
-
-close, fstat, fstatvfs, read, write = os.close, os.fstat, os.fstatvfs, os.read, os.write
 
 
 def _named(call: str, detail: str, function: Callable[[], Result]) -> Result:
@@ -201,10 +208,6 @@ def fchownat(dirfd: int, name: str, uid: int, gid: int) -> None:
     _named("fchownat", detail, lambda: os.chown(name, uid, gid, dir_fd=dirfd, follow_symlinks=False))
 
 
-def fchown(fd: int, uid: int, gid: int) -> None:
-    _named("fchown", f"{uid}:{gid}", lambda: os.fchown(fd, uid, gid))
-
-
 def fchmod(proc: int, fd: int, mode: int) -> None:
     """chmod of what an O_PATH descriptor names (not a symbolic link), through the trusted procfs `proc`."""
     _named("fchmodat", f"{mode:#o}", lambda: os.chmod(f"self/fd/{fd}", mode, dir_fd=proc))
@@ -218,6 +221,11 @@ def reopen(proc: int, fd: int, flags: int) -> int:
 def path_of(proc: int, fd: int) -> str:
     """The path by which this process reaches what fd names, through the trusted procfs `proc`."""
     return readlinkat(proc, f"self/fd/{fd}")
+
+
+def write_fd(fd: int, data: bytes) -> None:
+    """write(2), all of it in one call: procfs and cgroupfs take a value at once or not at all."""
+    _named("write", repr(data[:80]), lambda: os.write(fd, data))
 
 
 def write_file(dirfd: int, path: str, data: bytes) -> None:

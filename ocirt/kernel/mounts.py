@@ -26,7 +26,7 @@ _MOUNT_ATTR = struct.Struct("=QQQQ")
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2).  "" for source, fstype and data is NULL where the kernel ignores them.
+    """mount(2).  An empty data is NULL.
 
     The target is found by its text: only "/", "." (after fchdir to a verified descriptor) and host
     paths are safe ones.
@@ -36,7 +36,7 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
         numbers.mount,
         ffi.path(source),
         ffi.path(target),
-        ffi.path(fstype) if fstype else None,
+        ffi.path(fstype),
         flags,
         ffi.path(data) if data else None,
         detail=lambda: f"{source!r} on {target!r}, type {fstype!r}, {names('MS_', flags)}, {data!r}",

@@ -1,0 +1,167 @@
+"""Bind mounts: a copy of a mount, made from a descriptor of the source, attached to a descriptor of the target.
+
+User documentation: open_tree(2), move_mount(2), mount_setattr(2); mount(8), "Bind mount operation".
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from ocirt.config.mountopts import ATIME_FLAGS, mount_attributes
+from ocirt.errors import OcirtError
+from ocirt.kernel.flags import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_SLAVE,
+    MS_STRICTATIME,
+    OPEN_TREE_CLONE,
+    names,
+)
+from ocirt.pipeline import Step
+from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, place_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.box import Box
+    from ocirt.config.mountopts import MountOptions
+
+# What a bind without the option loses, once any option is given (mount(8)).
+_PLAIN = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW
+
+# What a less privileged user namespace may not take back (mount_namespaces(7), "locked").
+_LOCKABLE = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+
+_ST_RELATIME = 4096  # in statvfs(3); the other flags have the values of MS_*
+
+
+class OpenSource(Step):
+    """Host: copy the mount of a bind's source, in the place where its path can be walked.
+
+    The copy receives the host's mounts but sends none, as if it had come with the mount namespace.
+    Without CAP_SYS_ADMIN on the host nothing is done: init then tries by itself.
+    """
+
+    __slots__ = ("name", "recursive", "source")
+
+    def __init__(self, at: str, name: str, source: str, flags: int) -> None:
+        self.at = at
+        self.name = name
+        self.source = source
+        self.recursive = AT_RECURSIVE if flags & MS_REC else 0
+
+    def describe(self) -> str:
+        return f"open the bind source {self.source}"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        try:
+            fd = kernel.open_tree(AT_FDCWD, self.source, OPEN_TREE_CLONE | self.recursive)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                return
+            raise
+        box.fds[self.name] = fd
+        kernel.mount_setattr(fd, "", AT_RECURSIVE, 0, 0, MS_SLAVE)
+
+    def undo(self, box: Box) -> None:
+        fd = box.fds.pop(self.name, -1)
+        if fd >= 0:
+            box.kernel.close(fd)
+
+
+class Bind(MountStep):
+    """Bind a file or directory of the host.  name: key in box.fds, where the runtime may have opened the source."""
+
+    __slots__ = ("cleared", "flags", "name")
+
+    def __init__(self, at: str, source: str, target: str, options: MountOptions, name: str) -> None:
+        super().__init__(at, source, target, options.propagation, options.attr_set, options.attr_clr)
+        # /dev is made read-only at the end, see finish_root: nodes and links are still to be made in it.
+        self.flags = options.flags & ~MS_RDONLY if target == "/dev" else options.flags
+        self.cleared = options.cleared
+        self.name = name
+
+    def describe(self) -> str:
+        words = [names("MS_", flags) for flags in (self.flags, *self.propagation)]
+        return f"bind {self.source} on {self.target} ({', '.join(words)})"
+
+    def attach(self, box: Box) -> None:
+        kernel = box.kernel
+        tree = self._open_source(box)
+        try:
+            directory = stat.S_ISDIR(kernel.fstat(tree).st_mode)
+            mode = 0o755 if directory else 0o644
+            target, _ = kernel.make_in_root(box.root, self.target, mode, directory=directory)
+            try:
+                check_place(place_in_root(box, target), kernel.statfs_type(tree) == PROC_SUPER_MAGIC)
+                self._set_flags(box, tree)
+                self.set_attributes(box, tree)
+                kernel.move_mount(tree, "", target, "")
+                place_in_root(box, tree)
+            finally:
+                kernel.close(target)
+            self.set_propagation(box, tree)
+        finally:
+            kernel.close(tree)
+
+    def _open_source(self, box: Box) -> int:
+        fd = box.fds.pop(self.name, -1)
+        if fd < 0:
+            recursive = AT_RECURSIVE if self.flags & MS_REC else 0
+            fd = box.kernel.open_tree(AT_FDCWD, self.source, OPEN_TREE_CLONE | recursive)
+        return fd
+
+    def _set_flags(self, box: Box, tree: int) -> None:
+        """Of the top mount only.  Without any option the source's own attributes stay."""
+        if not self.flags & ~(MS_BIND | MS_REC) and not self.cleared:
+            return
+        attr_set = mount_attributes(self.flags)
+        attr_clr = _PLAIN & ~attr_set
+        if self.flags & (ATIME_FLAGS | MS_NODIRATIME):
+            attr_clr |= MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME & ~attr_set
+        try:
+            box.kernel.mount_setattr(tree, "", 0, attr_set, attr_clr)
+        except OSError as error:
+            if error.errno != errno.EPERM:
+                raise
+            kept = self._locked(box, tree)
+            box.kernel.mount_setattr(tree, "", 0, attr_set, attr_clr & _PLAIN & ~mount_attributes(kept))
+
+    def _locked(self, box: Box, tree: int) -> int:
+        """The MS_* flags of the source that stay, because they are locked.  Raises OcirtError when that is unwanted."""
+        own = box.kernel.fstatvfs(tree).f_flag
+        kept: int = own & _LOCKABLE
+        if kept & self.cleared:
+            raise OcirtError("step-failed", f"cannot clear locked flags {names('MS_', kept & self.cleared)}")
+        atime = own & (MS_NOATIME | MS_NODIRATIME) | (MS_RELATIME if own & _ST_RELATIME else 0)
+        atime = atime or MS_STRICTATIME
+        wanted = self.flags & (ATIME_FLAGS | MS_NODIRATIME)
+        if wanted and wanted != atime:
+            raise OcirtError("step-failed", f"cannot change locked atime flags {names('MS_', atime)}")
+        return kept
+
+
+def bind_sysfs(box: Box, target: int) -> int:
+    """The host's /sys, read-only with all below it, in place of a new sysfs.  Returns the root of the bind."""
+    kernel = box.kernel
+    tree: int = kernel.open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | AT_RECURSIVE)
+    kernel.mount_setattr(tree, "", AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0)
+    kernel.move_mount(tree, "", target, "")
+    return tree

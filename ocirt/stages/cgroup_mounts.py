@@ -1,0 +1,180 @@
+"""Mounts of type cgroup: what a container sees of its own control groups.
+
+v1 and hybrid hosts: a tmpfs with one directory per hierarchy.  v2 hosts: the unified hierarchy.
+User documentation: cgroups(7), cgroup_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt.config.mountopts import mount_attributes
+from ocirt.errors import OcirtError
+from ocirt.kernel.flags import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MOUNT_ATTR_RDONLY,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    OPEN_TREE_CLONE,
+    names,
+)
+from ocirt.stages.targets import MountStep, check_place, open_mounted, place_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.box import Box
+    from ocirt.config.mountopts import MountOptions
+    from ocirt.config.views import Mount as MountView
+    from ocirt.host import Host
+    from ocirt.pipeline import Step
+
+_CONTAINED = MS_NOSUID | MS_NODEV | MS_NOEXEC
+
+
+class MountCgroups(MountStep):
+    """v1: a tmpfs, in it one mount per hierarchy and a link for each controller that shares one.
+
+    hierarchies: (directory name, controllers joined by commas, the host's directory that shows the
+    runtime's own cgroup) each.  own_root: the container has a cgroup namespace, in which a new mount
+    shows the container's cgroup as root; without it the container's own directories are bound.
+    """
+
+    __slots__ = ("flags", "hierarchies", "own_root")
+
+    def __init__(
+        self,
+        at: str,
+        target: str,
+        options: MountOptions,
+        hierarchies: tuple[tuple[str, str, str], ...],
+        own_root: bool,
+    ) -> None:
+        super().__init__(at, "cgroup", target, options.propagation, options.attr_set, options.attr_clr)
+        self.flags = options.flags | _CONTAINED
+        self.hierarchies = hierarchies
+        self.own_root = own_root
+
+    def describe(self) -> str:
+        how = "mount" if self.own_root else "bind the container's own"
+        return f"{how} {len(self.hierarchies)} cgroup hierarchies below {self.target} ({names('MS_', self.flags)})"
+
+    def attach(self, box: Box) -> None:
+        kernel = box.kernel
+        target = kernel.mkdir_in_root(box.root, self.target)
+        try:
+            check_place(place_in_root(box, target), False)
+            kernel.fchdir(target)
+            kernel.mount("tmpfs", ".", "tmpfs", _CONTAINED, "mode=755")
+            tmpfs = open_mounted(box, self.target, target)
+        finally:
+            kernel.close(target)
+        try:
+            for name, controllers, directory in self.hierarchies:
+                self._attach_hierarchy(box, tmpfs, name, controllers, directory)
+            self._finish(box, tmpfs)
+        finally:
+            kernel.close(tmpfs)
+
+    def _attach_hierarchy(self, box: Box, tmpfs: int, name: str, controllers: str, directory: str) -> None:
+        kernel = box.kernel
+        kernel.mkdirat(tmpfs, name, 0o755)
+        place = kernel.openat(tmpfs, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if self.own_root:
+                kernel.fchdir(place)
+                kernel.mount("cgroup", ".", "cgroup", self.flags, controllers)
+            else:
+                own = box.manager.paths if box.manager else {}
+                bind_directory(box, own.get(controllers.split(",")[0], directory), place, self.flags)
+        finally:
+            kernel.close(place)
+        for controller in controllers.split(","):
+            if "," in controllers and controller != name:
+                kernel.symlinkat(name, tmpfs, controller)
+
+    def _finish(self, box: Box, tmpfs: int) -> None:
+        self.set_attributes(box, tmpfs)
+        if self.flags & MS_RDONLY:
+            box.kernel.mount_setattr(tmpfs, "", 0, MOUNT_ATTR_RDONLY, 0)
+        self.set_propagation(box, tmpfs)
+
+
+class MountCgroup2(MountStep):
+    """v2: the unified hierarchy; where a new mount is not permitted, a bind of what the host shows.
+
+    directory: the host's directory to bind, the runtime's own cgroup.
+    """
+
+    __slots__ = ("data", "directory", "flags")
+
+    def __init__(self, at: str, target: str, options: MountOptions, directory: str) -> None:
+        super().__init__(at, "cgroup", target, options.propagation, options.attr_set, options.attr_clr)
+        self.flags = options.flags
+        self.data = options.data
+        self.directory = directory
+
+    def describe(self) -> str:
+        return f"mount cgroup2 on {self.target} ({names('MS_', self.flags)})"
+
+    def attach(self, box: Box) -> None:
+        kernel = box.kernel
+        target = kernel.mkdir_in_root(box.root, self.target)
+        try:
+            check_place(place_in_root(box, target), False)
+            kernel.fchdir(target)
+            try:
+                kernel.mount("cgroup", ".", "cgroup2", self.flags, self.data)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EBUSY):
+                    raise
+                own = box.manager.paths if box.manager else {}
+                bind_directory(box, own.get("", self.directory), target, self.flags)
+            mounted = open_mounted(box, self.target, target)
+        finally:
+            kernel.close(target)
+        try:
+            self.set_attributes(box, mounted)
+            self.set_propagation(box, mounted)
+        finally:
+            kernel.close(mounted)
+
+
+def bind_directory(box: Box, source: str, target: int, flags: int) -> None:
+    """Bind a cgroup directory of the host with the mount's flags on all below it (CVE-2023-25809)."""
+    kernel = box.kernel
+    tree = kernel.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
+    try:
+        kernel.mount_setattr(tree, "", AT_RECURSIVE, mount_attributes(flags), 0)
+        kernel.move_mount(tree, "", target, "")
+    finally:
+        kernel.close(tree)
+
+
+def cgroup_mount(mount: MountView, target: str, options: MountOptions, host: Host, own_root: bool) -> Step:
+    """The step for a mount of type cgroup or cgroup2.  own_root: there is a cgroup namespace."""
+    if host.cgroup == "none":
+        raise OcirtError("unsupported", "a cgroup mount: the host has no cgroup hierarchy mounted", at=mount.at)
+    if host.cgroup == "v2" or mount.type == "cgroup2":
+        return MountCgroup2(mount.at, target, options, own_directory(host, "", host.unified_mount))
+    return MountCgroups(mount.at, target, options, hierarchies(host), own_root)
+
+
+def hierarchies(host: Host) -> tuple[tuple[str, str, str], ...]:
+    """(directory name, controllers, the runtime's own directory) of each v1 hierarchy of the host."""
+    by_place: dict[str, list[str]] = {}
+    for controller, place in host.cgroup_mounts.items():
+        by_place.setdefault(place, []).append(controller)
+    return tuple(
+        (os.path.basename(place), ",".join(controllers), own_directory(host, controllers[0], place))
+        for place, controllers in sorted(by_place.items())
+    )
+
+
+def own_directory(host: Host, controller: str, place: str) -> str:
+    """The runtime's own cgroup as a directory; the mount may show a subtree only."""
+    own = host.own_cgroups.get(controller, "/")
+    return f"{place}/{own.removeprefix(host.cgroup_roots.get(controller, '')).lstrip('/')}".rstrip("/")

@@ -1,0 +1,194 @@
+"""The mounts of config.json, in its order: file systems here, binds in binds.py, cgroups in cgroup_mounts.py.
+
+User documentation: mount(2), mount_setattr(2); config.md, "Mounts".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ocirt import log
+from ocirt.config.mountopts import parse_options
+from ocirt.errors import ConfigError, KernelError, OcirtError
+from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT, names
+from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
+from ocirt.stages.cgroup_mounts import cgroup_mount
+from ocirt.stages.namespaces import joined_namespaces, new_namespaces
+from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, clean, open_mounted, place_in_root
+from ocirt.stages.tmpcopyup import mount_with_copy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirt.box import Box
+    from ocirt.config.mountopts import MountOptions
+    from ocirt.config.views import Config
+    from ocirt.config.views import Mount as MountView
+    from ocirt.host import Host
+    from ocirt.pipeline import Step
+
+DIRECTORY_ONLY = ("proc", "sysfs")
+
+
+def read_only_late(kind: str, destination: str) -> bool:
+    """Whether "ro" waits until the end: devices, links and mount points are still to be made in there."""
+    return kind == "tmpfs" or clean(destination) == "/dev"
+
+
+class Mount(MountStep):
+    """Mount a file system.
+
+    flags: MS_*.  data: as mount(2) takes it.  copy_up: fill the new tmpfs with what it covers.
+    sysfs_fallback: in a user namespace without a network namespace a new sysfs is not permitted; bind the host's.
+    """
+
+    __slots__ = ("copy_up", "data", "flags", "fstype", "sysfs_fallback")
+
+    def __init__(
+        self, at: str, source: str, target: str, fstype: str, options: MountOptions, sysfs_fallback: bool = False
+    ) -> None:
+        super().__init__(at, source, target, options.propagation, options.attr_set, options.attr_clr)
+        self.fstype = fstype
+        self.flags = options.flags & ~MS_RDONLY if read_only_late(fstype, target) else options.flags
+        self.data = options.data
+        self.copy_up = "tmpcopyup" in options.extensions and fstype == "tmpfs"
+        self.sysfs_fallback = sysfs_fallback
+
+    def describe(self) -> str:
+        words = [names("MS_", self.flags)] if self.flags else []
+        words += [self.data] if self.data else []
+        words += [names("MS_", flags) for flags in self.propagation]
+        return f"mount {self.fstype} on {self.target} ({', '.join(words)})"
+
+    def attach(self, box: Box) -> None:
+        kernel = box.kernel
+        target, made = self._open_target(box)
+        try:
+            check_place(place_in_root(box, target), self.fstype == "proc")
+            data = self.data if made else self._inherit_mode(box, target)
+            if self.copy_up:
+                mounted = mount_with_copy(box, target, self.source, self.flags, data)
+            else:
+                mounted = self._mount(box, target, data)
+        finally:
+            kernel.close(target)
+        try:
+            self.set_attributes(box, mounted)
+            self.set_propagation(box, mounted)
+        finally:
+            kernel.close(mounted)
+
+    def _open_target(self, box: Box) -> tuple[int, bool]:
+        """A symbolic link on the way to /proc or /sys lets labels and masks miss their files (CVE-2019-19921)."""
+        plain = self.fstype in DIRECTORY_ONLY
+        try:
+            made: tuple[int, bool] = box.kernel.make_in_root(box.root, self.target, symlinks=not plain)
+            return made
+        except KernelError as error:
+            if plain and error.errno in (errno.ELOOP, errno.ENOTDIR):
+                what = f'filesystem "{self.fstype}" must be mounted on ordinary directory'
+                raise OcirtError("step-failed", what, call=error.call, errno=error.errno) from None
+            raise
+
+    def _inherit_mode(self, box: Box, target: int) -> str:
+        """A tmpfs looks like the directory that it covers, unless an option says otherwise."""
+        if self.fstype != "tmpfs" or self.data.startswith("mode=") or ",mode=" in self.data:
+            return self.data
+        mode = f"mode={stat.S_IMODE(box.kernel.fstat(target).st_mode):04o}"
+        return f"{mode},{self.data}" if self.data else mode
+
+    def _mount(self, box: Box, target: int, data: str) -> int:
+        """mount(2) on the directory by descriptor: it is the current directory then, "." needs no look-up."""
+        kernel = box.kernel
+        kernel.fchdir(target)
+        try:
+            kernel.mount(self.source, ".", self.fstype, self.flags, data)
+        except OSError as error:
+            if not self.sysfs_fallback or error.errno != errno.EPERM:
+                raise
+            return bind_sysfs(box, target)
+        return open_mounted(box, self.target, target)
+
+
+class Remount(MountStep):
+    """The option "remount" on what is mounted there already."""
+
+    __slots__ = ("data", "flags")
+
+    def __init__(self, at: str, source: str, target: str, options: MountOptions) -> None:
+        super().__init__(at, source, target, options.propagation, options.attr_set, options.attr_clr)
+        self.flags = options.flags
+        self.data = options.data
+
+    def describe(self) -> str:
+        return f"remount {self.target} ({names('MS_', self.flags)}{self.data and ', ' + self.data})"
+
+    def attach(self, box: Box) -> None:
+        kernel = box.kernel
+        target = kernel.open_in_root(box.root, self.target, os.O_PATH | os.O_DIRECTORY)
+        try:
+            check_place(place_in_root(box, target), kernel.statfs_type(target) == PROC_SUPER_MAGIC)
+            kernel.fchdir(target)
+            kernel.mount(self.source, ".", "", self.flags, self.data)
+            self.set_attributes(box, target)
+            self.set_propagation(box, target)
+        finally:
+            kernel.close(target)
+
+
+def options_of(mount: MountView) -> MountOptions:
+    """The mount's options, checked.  Raises ConfigError, OcirtError("unsupported")."""
+    options = parse_options(mount.options)
+    if options.bind and options.data:
+        what = "bind mounts cannot have any filesystem-specific options applied"
+        raise ConfigError("rule", f"{what}: {options.data}", f"{mount.at}/options")
+    if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(options.extensions):
+        raise OcirtError("unsupported", "ID-mapped mounts", at=mount.at)
+    return options
+
+
+def host_source(mount: MountView, bundle: str) -> str:
+    """A bind's source as a path of the host: absolute, or relative to the bundle.  Raises ConfigError."""
+    if not mount.source:
+        raise ConfigError("rule", "a bind mount needs a source", mount.at)
+    return mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
+
+
+def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
+    """HOST: the sources of binds that init will not be able to reach, as detached mounts box.fds["mount/N"].
+
+    In a user namespace init may lack the right to walk to a source; in a joined mount namespace the
+    path may lead elsewhere.
+    """
+    new, joined = new_namespaces(config.linux), joined_namespaces(config.linux)
+    if "user" in new | joined or "mount" in joined:
+        for number, mount in enumerate(config.mounts):
+            options = options_of(mount)
+            if options.bind and not options.flags & MS_REMOUNT:
+                yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), options.flags)
+
+
+def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
+    """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported")."""
+    kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
+    if config.mounts and "mount" not in kinds:
+        # They would be made on the host, and stay there.
+        raise ConfigError("rule", "mounts need a mount namespace", "/mounts")
+    for number, mount in enumerate(config.mounts):
+        options = options_of(mount)
+        if not mount.destination.startswith("/"):
+            log.warning(f'mount destination "{mount.destination}" is not absolute: it is taken as relative to "/"')
+        target = clean(mount.destination)
+        source = mount.source or "none"
+        if options.flags & MS_REMOUNT:
+            yield Remount(mount.at, source, target, options)
+        elif options.flags & MS_BIND:
+            yield Bind(mount.at, host_source(mount, bundle), target, options, f"mount/{number}")
+        elif mount.type in ("cgroup", "cgroup2"):
+            yield cgroup_mount(mount, target, options, host, "cgroup" in kinds)
+        else:
+            fallback = mount.type == "sysfs" and "user" in kinds and "network" not in kinds
+            yield Mount(mount.at, source, target, mount.type or "", options, fallback)

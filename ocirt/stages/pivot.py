@@ -1,0 +1,182 @@
+"""Entering the root file system: pivot_root, or what stands in for it.
+
+User documentation: pivot_root(2), chroot(2), mount_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt.kernel.flags import AT_FDCWD, MNT_DETACH, MS_MOVE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from ocirt.pipeline import Step
+from ocirt.stages.rootfs import SetPropagation, has_mount_namespace, is_null, propagation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirt.box import Box
+    from ocirt.config.views import Config
+
+
+class PivotRoot(Step):
+    __slots__ = ()
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def describe(self) -> str:
+        return "pivot_root into the root file system and detach the old root"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        old_root = kernel.openat(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
+        try:
+            kernel.fchdir(box.root)
+            kernel.pivot_root(".", ".")
+            kernel.fchdir(old_root)
+            # A shared old root would take the host's mounts with it when it is detached.
+            kernel.mount("", ".", "", MS_SLAVE | MS_REC)
+            kernel.umount2(".", MNT_DETACH)
+            kernel.chdir("/")
+        finally:
+            kernel.close(old_root)
+
+
+class MoveRoot(Step):
+    """--no-pivot, for a host whose root is a ramfs: pivot_root(2) cannot work there."""
+
+    __slots__ = ()
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def describe(self) -> str:
+        return "move the root file system to / and chroot into it"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        root = kernel.path_of(box.proc, box.root)
+        mountinfo = kernel.read_file(box.proc, "self/mountinfo").decode("utf-8", "surrogateescape")
+        for path in kernel_mount_points(mountinfo, root):
+            hide(box, path)
+        kernel.fchdir(box.root)
+        kernel.mount(".", "/", "", MS_MOVE)
+        kernel.chroot(".")
+        kernel.chdir("/")
+
+
+def kernel_mount_points(mountinfo: str, root: str) -> list[str]:
+    """Mount points of procfs and sysfs outside root, deepest first.
+
+    After chroot a process with CAP_SYS_CHROOT can reach them: they are without masks.
+    """
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        path = unescape(before.split(" ")[4])
+        if after.split(" ")[0] in ("proc", "sysfs") and path != root and not path.startswith(f"{root}/"):
+            found.append(path)
+    return sorted(found, key=len, reverse=True)
+
+
+def unescape(path: str) -> str:
+    """A path of mountinfo: space, tab, newline and backslash are octal there (proc_pid_mountinfo(5))."""
+    first, *rest = path.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+
+
+def hide(box: Box, path: str) -> None:
+    """Unmount a host's mount in our own namespace, or cover it where we may not (in a user namespace)."""
+    kernel = box.kernel
+    kernel.mount("", path, "", MS_SLAVE | MS_REC)
+    try:
+        kernel.umount2(path, MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        kernel.mount("tmpfs", path, "tmpfs")
+
+
+class ChangeRoot(Step):
+    __slots__ = ()
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def describe(self) -> str:
+        return "chroot into the root file system"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.fchdir(box.root)
+        box.kernel.chroot(".")
+        box.kernel.chdir("/")
+
+
+class ReopenNull(Step):
+    """Standard streams on the host's /dev/null are a way to the host's /dev: put them on the container's.
+
+    The container's is only taken when it really is the null device (CVE-2026-88265).
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.at = ""
+
+    def describe(self) -> str:
+        return "reopen standard streams that are /dev/null"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        streams = [fd for fd in (0, 1, 2) if is_null(box, fd)]
+        if not streams:
+            return
+        try:
+            null = kernel.open_in_root(box.root, "dev/null", os.O_PATH | os.O_NOFOLLOW, symlinks=False)
+        except OSError:
+            return
+        try:
+            if is_null(box, null):
+                reopened = kernel.reopen(box.proc, null, os.O_RDWR)
+                for fd in streams:
+                    kernel.dup2(reopened, fd)
+                kernel.close(reopened)
+        finally:
+            kernel.close(null)
+
+
+class MakeWorkingDirectory(Step):
+    """While the root is still writable.  What cannot be made here is reported by chdir."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, at: str, path: str) -> None:
+        self.at = at
+        self.path = path
+
+    def describe(self) -> str:
+        return f"make the working directory {self.path}"
+
+    def apply(self, box: Box) -> None:
+        try:
+            box.kernel.close(box.kernel.mkdir_in_root(box.root, self.path))
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+
+
+def pivot(config: Config, no_pivot: bool = False) -> Iterator[Step]:
+    """INIT, after the mounts and the createContainer hooks: the root file system becomes "/"."""
+    if not has_mount_namespace(config):
+        yield ChangeRoot("/root")
+    elif no_pivot:
+        yield MoveRoot("/root")
+    else:
+        yield PivotRoot("/root")
+    if has_mount_namespace(config) and propagation(config) & (MS_SHARED | MS_UNBINDABLE):
+        yield SetPropagation("/linux/rootfsPropagation", propagation(config))
+    yield ReopenNull()
+    if config.process is not None:
+        yield MakeWorkingDirectory(f"{config.process.at}/cwd", config.process.cwd)

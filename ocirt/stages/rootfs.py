@@ -1,0 +1,237 @@
+"""The root file system: made a mount of its own, entered by pivot_root, closed to writing at the end.
+
+User documentation: mount_namespaces(7), pivot_root(2); config.md, "Root" and "Rootfs Mount Propagation".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ocirt.config.mountopts import parse_options
+from ocirt.errors import ConfigError, KernelError, OcirtError
+from ocirt.kernel.flags import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    OPEN_TREE_CLONE,
+    names,
+)
+from ocirt.pipeline import Step
+from ocirt.stages.mounts import read_only_late
+from ocirt.stages.namespaces import joined_namespaces, new_namespaces
+from ocirt.stages.targets import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirt.box import Box
+    from ocirt.config.views import Config
+
+PROPAGATION = {
+    "": MS_SLAVE | MS_REC,
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+    "shared": MS_SHARED,
+    "rshared": MS_SHARED | MS_REC,
+    "unbindable": MS_UNBINDABLE,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
+
+NULL_DEVICE = os.makedev(1, 3)
+
+# What init makes on its way (mount targets, mostly) must not depend on the caller's umask.
+UMASK = 0o022
+
+
+class SetUmask(Step):
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.at = ""
+
+    def describe(self) -> str:
+        return f"set the umask to {UMASK:04o} while preparing"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.umask(UMASK)
+
+
+class SetPropagation(Step):
+    """The propagation of "/": of the host's mounts before the pivot, of the container's root after it."""
+
+    __slots__ = ("flags",)
+
+    def __init__(self, at: str, flags: int) -> None:
+        self.at = at
+        self.flags = flags
+
+    def describe(self) -> str:
+        return f"set the propagation of / to {names('MS_', self.flags)}"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.mount("", "/", "", self.flags)
+
+
+class OpenRoot(Step):
+    """Open the root file system where there is no mount namespace of the container's own."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, at: str, path: str) -> None:
+        self.at = at
+        self.path = path
+
+    def describe(self) -> str:
+        return f"open the root file system {self.path}"
+
+    def apply(self, box: Box) -> None:
+        try:
+            box.root = box.kernel.openat(AT_FDCWD, self.path, os.O_PATH | os.O_DIRECTORY)
+        except KernelError as error:
+            raise OcirtError(
+                "step-failed",
+                f'invalid rootfs "{self.path}"',
+                call=error.call,
+                errno=error.errno or 0,
+                detail=error.detail,
+            ) from None
+
+
+class BindRoot(OpenRoot):
+    """Make the root file system a mount, as pivot_root demands, below one that is not shared."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return f"bind the root file system {self.path} onto itself"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        super().apply(box)
+        directory, box.root = box.root, -1
+        try:
+            # The path without symbolic links: its parents are searched for the mount that it is on.
+            make_parent_private(box, kernel.path_of(box.proc, directory))
+            box.root = kernel.open_tree(directory, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH)
+            kernel.move_mount(box.root, "", directory, "")
+        finally:
+            kernel.close(directory)
+
+
+def make_parent_private(box: Box, path: str) -> None:
+    """pivot_root refuses a root whose parent mount is shared; EINVAL says that path is no mount point."""
+    while True:
+        try:
+            box.kernel.mount("", path, "", MS_PRIVATE)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or path == "/":
+                raise
+        path = path.rpartition("/")[0] or "/"
+
+
+class OpenNull(Step):
+    """Take the host's /dev/null along, for masking: the container's may be something else (CVE-2025-31133)."""
+
+    __slots__ = ()
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def describe(self) -> str:
+        return "take a copy of the mount of the host's /dev/null"
+
+    def apply(self, box: Box) -> None:
+        fd = box.kernel.open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE)
+        box.fds["null"] = fd
+        if not is_null(box, fd):
+            raise OcirtError("unsupported", "the host's /dev/null is not the null device (character device 1:3)")
+
+
+def is_null(box: Box, fd: int) -> bool:
+    status = box.kernel.fstat(fd)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == NULL_DEVICE
+
+
+class SetReadonly(Step):
+    """Make one mount read-only, after everything in it has been made."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, at: str, path: str) -> None:
+        self.at = at
+        self.path = path
+
+    def describe(self) -> str:
+        return f"make {self.path} read-only"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        if self.path == "/":
+            kernel.mount_setattr(box.root, "", 0, MOUNT_ATTR_RDONLY, 0)
+            return
+        fd = kernel.open_in_root(box.root, self.path, os.O_PATH)
+        try:
+            kernel.mount_setattr(fd, "", 0, MOUNT_ATTR_RDONLY, 0)
+        finally:
+            kernel.close(fd)
+
+
+def has_mount_namespace(config: Config) -> bool:
+    return "mount" in new_namespaces(config.linux) | joined_namespaces(config.linux)
+
+
+def propagation(config: Config) -> int:
+    """The MS_* flags of linux.rootfsPropagation.  Raises ConfigError."""
+    value = (config.linux and config.linux.rootfs_propagation) or ""
+    if value not in PROPAGATION:
+        raise ConfigError("rule", f"rootfsPropagation={value} is not supported", "/linux/rootfsPropagation")
+    return PROPAGATION[value]
+
+
+def prepare_root(config: Config, bundle: str, no_pivot: bool = False) -> Iterator[Step]:
+    """INIT, before the mounts: box.root becomes a descriptor of the root file system, as a mount of its own.
+
+    Without a mount namespace nothing of the host's mounts is touched.  Raises ConfigError.
+    """
+    root = config.root
+    if root is None:
+        raise ConfigError("rule", "root is required", "/root")
+    path = root.path if root.path.startswith("/") else f"{bundle}/{root.path}"
+    yield SetUmask()
+    if not has_mount_namespace(config):
+        if root.readonly:
+            raise ConfigError("rule", "a read-only root needs a mount namespace", f"{root.at}/readonly")
+        yield OpenRoot(f"{root.at}/path", path)
+        return
+    flags = propagation(config)
+    if no_pivot and config.linux and config.linux.rootfs_propagation and flags & MS_PRIVATE:
+        what = "rootfsPropagation of [r]private is not safe without pivot_root"
+        raise ConfigError("rule", what, "/linux/rootfsPropagation")
+    yield SetPropagation("/linux/rootfsPropagation" if flags != PROPAGATION[""] else "", flags)
+    yield BindRoot(f"{root.at}/path", path)
+    if config.linux and config.linux.masked_paths:
+        yield OpenNull("/linux/maskedPaths")
+
+
+def finish_root(config: Config) -> Iterator[Step]:
+    """INIT, after the pivot: what was to be read-only but had to be written to until now."""
+    for mount in config.mounts:
+        options = parse_options(mount.options)
+        kind = "" if options.bind else mount.type or ""
+        if options.flags & MS_RDONLY and read_only_late(kind, mount.destination):
+            yield SetReadonly(mount.at, clean(mount.destination))
+    if config.root is not None and config.root.readonly:
+        yield SetReadonly("/root/readonly", "/")

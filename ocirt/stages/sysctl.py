@@ -1,0 +1,71 @@
+"""linux.sysctl: kernel parameters of the container's own namespaces.
+
+User documentation: config-linux.md, "Sysctl"; sysctl(8).
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirt.errors import ConfigError, KernelError
+from ocirt.kernel.flags import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV
+from ocirt.pipeline import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirt.box import Box
+    from ocirt.config.views import Linux
+
+# Not through another mount, not through a link, not upwards: the write reaches this parameter or none
+# (CVE-2025-52881).
+_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+
+
+class SetSysctl(Step):
+    """Write one parameter through box.proc: /proc/sys shows the namespaces of who looks, here init's."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, at: str, key: str, value: str) -> None:
+        self.at = at
+        self.key = key
+        self.value = value
+
+    def describe(self) -> str:
+        return f"set {self.key} to {self.value!r}"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        path = parameter_path(self.key)
+        fd = kernel.openat2(box.proc, f"sys/{path}", os.O_WRONLY, resolve=_RESOLVE)
+        try:
+            kernel.write_fd(fd, self.value.encode())
+        except KernelError as error:
+            error.detail = f"/proc/sys/{path}"
+            raise
+        finally:
+            kernel.close(fd)
+
+
+def parameter_path(key: str) -> str:
+    """The path below /proc/sys.  The first separator in the key says which one it uses, as in sysctl(8).
+
+    net.ipv4.conf.eth0/1.forwarding is the interface "eth0.1"; net/ipv4/conf/eth0.1/forwarding too.
+    Raises ConfigError for a key that is no parameter's name.
+    """
+    dot, slash = key.find("."), key.find("/")
+    if dot >= 0 and (slash < 0 or dot < slash):
+        key = key.translate({ord("."): "/", ord("/"): "."})
+    if not key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise ConfigError("rule", f"{key!r} is not the name of a kernel parameter", "/linux/sysctl")
+    return key
+
+
+def sysctl(linux: Linux | None) -> Iterator[Step]:
+    """INIT, after the pivot: the parameters in the order of config.json.  Raises ConfigError."""
+    for key, value in linux.sysctl.items() if linux else ():
+        at = "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
+        parameter_path(key)
+        yield SetSysctl(at, key, value)
