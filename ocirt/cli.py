@@ -28,8 +28,8 @@ FAILURE, INTERRUPTED, READER_GONE = 1, 128 + 2, 128 + 13  # the last two as a sh
 COMMANDS = {
     "create": "create a container from a bundle and leave it waiting for start",
     "start": "run the user's process in a created container",
-    "run": "create a container, start it and wait for it",
-    "exec": "run a further process in a container",
+    "run": "create and start a container, and wait for its process unless detached",
+    "exec": "execute a process in a running container",
     "state": "print the state of a container as JSON",
     "list": "list the containers under the root directory",
     "ps": "show the processes in a container",
@@ -218,10 +218,9 @@ def _as_record(error: Exception) -> OcirtError:
         return error
     if isinstance(error, OSError) and error.errno:
         if isinstance(error, KernelError):
-            what, call, detail = error.call, error.call, error.detail
-        else:
-            what, call, detail = os.fsdecode(error.filename or "") or "a system call", "", ""
-        return OcirtError("step-failed", what, call=call, errno=error.errno, detail=detail)
+            what = f"{error.call} ({error.detail})" if error.detail else error.call
+            return OcirtError("step-failed", what, call=error.call, errno=error.errno, detail=error.detail)
+        return OcirtError("step-failed", os.fsdecode(error.filename or "") or "a system call", errno=error.errno)
     if log.debugging and sys.meta_path:  # empty: the imports are sealed, and traceback is one
         import traceback
 
