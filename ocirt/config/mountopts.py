@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from ocirt.kernel import flags as f
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 # Kinds of options.
 FLAG = "flag"  # bits of mount(2): set and clear
 PROPAGATION = "propagation"  # a mount(2) call of its own, after the mount
@@ -110,12 +106,14 @@ class MountOptions:
     propagation:        MS_SHARED, MS_SLAVE | MS_REC, ... one mount(2) call each, in order.
     attr_set, attr_clr: MOUNT_ATTR_* bits for the whole tree (rro and its like).
     data:               what the file system gets: the unknown options, joined by commas.
-    extensions:         names of those kind EXTENSION.
+    extensions:         names of those of kind EXTENSION.
+    text:               the options as they were given, for messages.
     """
 
-    __slots__ = ("attr_clr", "attr_set", "cleared", "data", "extensions", "flags", "propagation")
+    __slots__ = ("attr_clr", "attr_set", "cleared", "data", "extensions", "flags", "propagation", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.flags = 0
         self.cleared = 0
         self.propagation: tuple[int, ...] = ()
@@ -129,9 +127,9 @@ class MountOptions:
         return bool(self.flags & f.MS_BIND)
 
 
-def parse_options(options: Iterable[str]) -> MountOptions:
+def parse_options(options: tuple[str, ...]) -> MountOptions:
     """Sort a mount's options by the table; what is not in it is file system data."""
-    result = MountOptions()
+    result = MountOptions(",".join(options))
     data = []
     for option in options:
         bits_set, bits_cleared, kind = _OPTIONS.get(option, (0, 0, ""))

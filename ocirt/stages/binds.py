@@ -92,15 +92,14 @@ class Bind(MountStep):
     __slots__ = ("cleared", "flags", "name")
 
     def __init__(self, at: str, source: str, target: str, options: MountOptions, name: str) -> None:
-        super().__init__(at, source, target, options.propagation, options.attr_set, options.attr_clr)
+        super().__init__(at, source, target, options)
         # /dev is made read-only at the end, see finish_root: nodes and links are still to be made in it.
         self.flags = options.flags & ~MS_RDONLY if target == "/dev" else options.flags
         self.cleared = options.cleared
         self.name = name
 
     def describe(self) -> str:
-        words = [names("MS_", flags) for flags in (self.flags, *self.propagation)]
-        return f"bind {self.source} on {self.target} ({', '.join(words)})"
+        return f"bind {self.source} on {self.target}{self.words}"
 
     def attach(self, box: Box) -> None:
         kernel = box.kernel

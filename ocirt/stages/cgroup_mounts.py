@@ -20,7 +20,6 @@ from ocirt.kernel.flags import (
     MS_NOSUID,
     MS_RDONLY,
     OPEN_TREE_CLONE,
-    names,
 )
 from ocirt.stages.targets import MountStep, check_place, open_mounted, place_in_root
 
@@ -53,14 +52,14 @@ class MountCgroups(MountStep):
         hierarchies: tuple[tuple[str, str, str], ...],
         own_root: bool,
     ) -> None:
-        super().__init__(at, "cgroup", target, options.propagation, options.attr_set, options.attr_clr)
+        super().__init__(at, "cgroup", target, options)
         self.flags = options.flags | _CONTAINED
         self.hierarchies = hierarchies
         self.own_root = own_root
 
     def describe(self) -> str:
         how = "mount" if self.own_root else "bind the container's own"
-        return f"{how} {len(self.hierarchies)} cgroup hierarchies below {self.target} ({names('MS_', self.flags)})"
+        return f"{how} {len(self.hierarchies)} cgroup hierarchies below {self.target}{self.words}"
 
     def attach(self, box: Box) -> None:
         kernel = box.kernel
@@ -112,13 +111,13 @@ class MountCgroup2(MountStep):
     __slots__ = ("data", "directory", "flags")
 
     def __init__(self, at: str, target: str, options: MountOptions, directory: str) -> None:
-        super().__init__(at, "cgroup", target, options.propagation, options.attr_set, options.attr_clr)
+        super().__init__(at, "cgroup", target, options)
         self.flags = options.flags
         self.data = options.data
         self.directory = directory
 
     def describe(self) -> str:
-        return f"mount cgroup2 on {self.target} ({names('MS_', self.flags)})"
+        return f"mount cgroup2 on {self.target}{self.words}"
 
     def attach(self, box: Box) -> None:
         kernel = box.kernel

@@ -12,7 +12,7 @@ import stat
 from ocirt import log
 from ocirt.config.mountopts import parse_options
 from ocirt.errors import ConfigError, KernelError, OcirtError
-from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT, names
+from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT
 from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
 from ocirt.stages.cgroup_mounts import cgroup_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
@@ -50,7 +50,7 @@ class Mount(MountStep):
     def __init__(
         self, at: str, source: str, target: str, fstype: str, options: MountOptions, sysfs_fallback: bool = False
     ) -> None:
-        super().__init__(at, source, target, options.propagation, options.attr_set, options.attr_clr)
+        super().__init__(at, source, target, options)
         self.fstype = fstype
         self.flags = options.flags & ~MS_RDONLY if read_only_late(fstype, target) else options.flags
         self.data = options.data
@@ -58,10 +58,7 @@ class Mount(MountStep):
         self.sysfs_fallback = sysfs_fallback
 
     def describe(self) -> str:
-        words = [names("MS_", self.flags)] if self.flags else []
-        words += [self.data] if self.data else []
-        words += [names("MS_", flags) for flags in self.propagation]
-        return f"mount {self.fstype} on {self.target} ({', '.join(words)})"
+        return f"mount {self.fstype or '(no type)'} on {self.target}{self.words}"
 
     def attach(self, box: Box) -> None:
         kernel = box.kernel
@@ -119,12 +116,12 @@ class Remount(MountStep):
     __slots__ = ("data", "flags")
 
     def __init__(self, at: str, source: str, target: str, options: MountOptions) -> None:
-        super().__init__(at, source, target, options.propagation, options.attr_set, options.attr_clr)
+        super().__init__(at, source, target, options)
         self.flags = options.flags
         self.data = options.data
 
     def describe(self) -> str:
-        return f"remount {self.target} ({names('MS_', self.flags)}{self.data and ', ' + self.data})"
+        return f"remount {self.target}{self.words}"
 
     def attach(self, box: Box) -> None:
         kernel = box.kernel

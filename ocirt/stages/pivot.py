@@ -147,26 +147,6 @@ class ReopenNull(Step):
             kernel.close(null)
 
 
-class MakeWorkingDirectory(Step):
-    """While the root is still writable.  What cannot be made here is reported by chdir."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, at: str, path: str) -> None:
-        self.at = at
-        self.path = path
-
-    def describe(self) -> str:
-        return f"make the working directory {self.path}"
-
-    def apply(self, box: Box) -> None:
-        try:
-            box.kernel.close(box.kernel.mkdir_in_root(box.root, self.path))
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
-                raise
-
-
 def pivot(config: Config, no_pivot: bool = False) -> Iterator[Step]:
     """INIT, after the mounts and the createContainer hooks: the root file system becomes "/"."""
     if not has_mount_namespace(config):
@@ -178,5 +158,3 @@ def pivot(config: Config, no_pivot: bool = False) -> Iterator[Step]:
     if has_mount_namespace(config) and propagation(config) & (MS_SHARED | MS_UNBINDABLE):
         yield SetPropagation("/linux/rootfsPropagation", propagation(config))
     yield ReopenNull()
-    if config.process is not None:
-        yield MakeWorkingDirectory(f"{config.process.at}/cwd", config.process.cwd)

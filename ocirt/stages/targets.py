@@ -15,6 +15,7 @@ from ocirt.pipeline import Step
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.box import Box
+    from ocirt.config.mountopts import MountOptions
 
 PROC_SUPER_MAGIC = 0x9FA0  # statfs(2)
 
@@ -43,26 +44,20 @@ def clean(destination: str) -> str:
 class MountStep(Step):
     """What every mount has: a source to name in messages, a target, and what is done to it afterwards.
 
-    propagation: MS_* flags, one call each.  attr_set, attr_clr: MOUNT_ATTR_* for the whole tree.
+    words: the options as given.  propagation: MS_* flags, one call each.  attr_set, attr_clr:
+    MOUNT_ATTR_* for the whole tree.
     """
 
-    __slots__ = ("attr_clr", "attr_set", "propagation", "source", "target")
+    __slots__ = ("attr_clr", "attr_set", "propagation", "source", "target", "words")
 
-    def __init__(
-        self,
-        at: str,
-        source: str,
-        target: str,
-        propagation: tuple[int, ...] = (),
-        attr_set: int = 0,
-        attr_clr: int = 0,
-    ) -> None:
+    def __init__(self, at: str, source: str, target: str, options: MountOptions) -> None:
         self.at = at
         self.source = source
         self.target = target
-        self.propagation = propagation
-        self.attr_set = attr_set
-        self.attr_clr = attr_clr
+        self.words = f" ({options.text})" if options.text else ""
+        self.propagation = options.propagation
+        self.attr_set = options.attr_set
+        self.attr_clr = options.attr_clr
 
     def apply(self, box: Box) -> None:
         """Do the mount.  Whatever fails is reported in the words that engines look for."""
