@@ -6,8 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ocirt.channel import Channel
     from ocirt.cgroups import Manager
+    from ocirt.channel import Channel
+    from ocirt.kernel.processes import ExecImage
 
 
 class Box:
@@ -21,14 +22,16 @@ class Box:
     channel: the conversation with the other process (channel.py).
     pid:     init's process id in the runtime's pid namespace; in init itself 0.
     manager: the container's cgroup manager, None when the container has no cgroup of its own.
+    image:   the program's arguments and environment in memory, ready for execve.
     facts:   what steps found out and the record keeps (strings and numbers only).
     """
 
-    __slots__ = ("kernel", "proc", "root", "fds", "channel", "pid", "manager", "facts")
+    __slots__ = ("kernel", "proc", "root", "fds", "channel", "pid", "manager", "image", "facts")
 
     kernel: ModuleType
     channel: Channel
     manager: Manager | None
+    image: ExecImage
 
     def __init__(self, kernel: ModuleType) -> None:
         self.kernel = kernel

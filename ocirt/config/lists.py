@@ -14,6 +14,16 @@ def is_list(text: str) -> bool:
     return True
 
 
+def members(text: str) -> tuple[int, ...]:
+    """The numbers of a list that is_list() accepts, in its order."""
+    numbers: list[int] = []
+    for element in text.split(","):
+        first, dash, last = element.strip().partition("-")
+        if first:
+            numbers += range(int(first), int(last if dash else first) + 1)
+    return tuple(numbers)
+
+
 def _is_number(text: str) -> bool:
     """No machine has a CPU of more than five digits; and int() is slow on millions of them."""
     return text.isascii() and text.isdigit() and len(text) <= 5

@@ -92,6 +92,7 @@ RESOLVE_CACHED = 0x20
 # <linux/fcntl.h>, <asm-generic/fcntl.h>: what os lacks
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = 0x200
 AT_NO_AUTOMOUNT = 0x800
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000

@@ -10,6 +10,7 @@ from fcntl import F_GETFD, F_SETFD, FD_CLOEXEC, fcntl, ioctl
 from os import fchown as fchown
 from os import fsdecode, listdir
 from os import open as os_open
+from os import read as read
 from os import sched_setaffinity as sched_setaffinity
 from os import setsid as setsid
 from struct import Struct
@@ -183,6 +184,19 @@ def reset_signals() -> None:
             syscall("rt_sigaction", numbers.rt_sigaction, signal, default, None, SIGSET_SIZE, detail=f"signal {signal}")
     set_mask = 2  # SIG_SETMASK
     syscall("rt_sigprocmask", numbers.rt_sigprocmask, set_mask, bytes(SIGSET_SIZE), None, SIGSET_SIZE)
+
+
+def stat_mode(program: str) -> int:
+    """st_mode of stat(2) by path."""
+    try:
+        return os.stat(program).st_mode
+    except OSError as error:
+        raise KernelError(error.errno or 0, error.strerror or "", "stat", program) from None
+
+
+def eaccess(program: str) -> None:
+    """faccessat2(2), AT_EACCESS and X_OK: whether the effective user may execute it.  Raises KernelError."""
+    syscall("faccessat2", numbers.faccessat2, f.AT_FDCWD, path(program), os.X_OK, f.AT_EACCESS, detail=program)
 
 
 class ExecImage:

@@ -1,0 +1,82 @@
+"""Resource limits and the OOM score, set by the runtime on init while that waits: it may be allowed what init is not.
+
+config.md, POSIX process rlimits and oomScoreAdj; prlimit(2), proc_pid_oom_score_adj(5).
+"""
+
+from __future__ import annotations
+
+from ocirt.pipeline import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirt.box import Box
+    from ocirt.config.views import Process
+
+# <asm-generic/resource.h>; index is the number.
+RESOURCES = (
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+)
+INFINITY = 2**64 - 1
+
+
+class SetRlimit(Step):
+    __slots__ = ("name", "soft", "hard")
+
+    def __init__(self, at: str, name: str, soft: int, hard: int) -> None:
+        self.at = at
+        self.name = name
+        self.soft = soft
+        self.hard = hard
+
+    def describe(self) -> str:
+        return f"set {self.name} to {_spell(self.soft)}, at most {_spell(self.hard)}"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.prlimit(box.pid, RESOURCES.index(self.name), self.soft, self.hard)
+
+
+def _spell(value: int) -> str:
+    return "unlimited" if value == INFINITY else str(value)
+
+
+class SetOomScore(Step):
+    __slots__ = ("score",)
+
+    def __init__(self, at: str, score: int) -> None:
+        self.at = at
+        self.score = score
+
+    def describe(self) -> str:
+        return f"set oom_score_adj to {self.score}"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.write_file(box.proc, f"{box.pid}/oom_score_adj", str(self.score).encode())
+
+
+def rlimits(process: Process | None) -> Iterator[Step]:
+    """BESIDE.  The types are known, once each: config/checks_process.py."""
+    for limit in process.rlimits if process else ():
+        yield SetRlimit(limit.at, limit.type, limit.soft, limit.hard)
+
+
+def oom_score_adj(process: Process | None) -> Iterator[Step]:
+    """BESIDE; nothing when it is not set."""
+    if process is not None and process.oom_score_adj is not None:
+        yield SetOomScore(f"{process.at}/oomScoreAdj", process.oom_score_adj)

@@ -1,0 +1,40 @@
+"""The container's network: the loopback of a new namespace.  Everything else is the engine's (CNI) business."""
+
+from __future__ import annotations
+
+from ocirt.errors import OcirtError
+from ocirt.pipeline import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirt.box import Box
+    from ocirt.config.views import Config
+
+
+class BringLoopbackUp(Step):
+    __slots__ = ()
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def describe(self) -> str:
+        return "bring the loopback up"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.loopback_up()
+
+
+def network(config: Config) -> Iterator[Step]:
+    """INIT: for a new network namespace; one that is joined has its owner.  Raises OcirtError for netDevices."""
+    linux = config.linux
+    if linux is None:
+        return
+    if linux.net_devices:
+        raise OcirtError(
+            "unsupported", "network devices cannot be moved into the container yet", at="/linux/netDevices"
+        )
+    for namespace in linux.namespaces:
+        if namespace.type == "network" and namespace.path is None:
+            yield BringLoopbackUp(namespace.at)
