@@ -174,15 +174,7 @@ def personality_flags(config: Config) -> Iterator[str]:
         yield "linux.personality.flags are ignored: none is defined [/linux/personality/flags]"
 
 
-def kernel_memory(config: Config) -> Iterator[str]:
-    """config-linux.md, Memory: kernel and kernelTCP are deprecated, and gone from Linux 5.16 and later."""
-    resources = config.linux.resources if config.linux is not None else None
-    for name in ("kernel", "kernelTCP"):
-        if resources is not None and resources.memory is not None and resources.memory.has(name):
-            yield f"the kernel has no limit for memory.{name} any more; it is ignored [{resources.memory.at}/{name}]"
-
-
-WARNINGS = (relative_destinations, unknown_capabilities, personality_flags, kernel_memory)
+WARNINGS = (relative_destinations, unknown_capabilities, personality_flags)
 
 
 def is_semver(text: str) -> bool:

@@ -21,20 +21,20 @@ MAX_ERRNO = 4095  # of SECCOMP_RET_ERRNO, seccomp(2)
 MAX_TRACE = 65535  # of SECCOMP_RET_TRACE
 RETURNS_NUMBER = {"SCMP_ACT_ERRNO": MAX_ERRNO, "SCMP_ACT_TRACE": MAX_TRACE}
 
-# sysctl: which namespace keeps it apart from the host's; "x." is everything below x
+# Which namespace keeps a kernel variable apart from the host's; "x/" is everything below x.
 SYSCTL_NAMESPACES = {
-    "kernel.msgmax": "ipc",
-    "kernel.msgmnb": "ipc",
-    "kernel.msgmni": "ipc",
-    "kernel.sem": "ipc",
-    "kernel.shmall": "ipc",
-    "kernel.shmmax": "ipc",
-    "kernel.shmmni": "ipc",
-    "kernel.shm_rmid_forced": "ipc",
-    "kernel.domainname": "uts",
-    "fs.mqueue.": "ipc",
-    "net.": "network",
-    "user.": "user",
+    "kernel/msgmax": "ipc",
+    "kernel/msgmnb": "ipc",
+    "kernel/msgmni": "ipc",
+    "kernel/sem": "ipc",
+    "kernel/shmall": "ipc",
+    "kernel/shmmax": "ipc",
+    "kernel/shmmni": "ipc",
+    "kernel/shm_rmid_forced": "ipc",
+    "kernel/domainname": "uts",
+    "fs/mqueue/": "ipc",
+    "net/": "network",
+    "user/": "user",
 }
 
 
@@ -155,27 +155,31 @@ def sysctl(linux: Linux) -> Iterator[ConfigError]:
     types = {namespace.type for namespace in linux.namespaces}
     for key in linux.sysctl:
         at = f"{linux.at}/sysctl/" + key.replace("~", "~0").replace("/", "~1")
-        name = dotted(key)
-        if any(part in ("", ".", "..") for part in name.split(".")):
+        path = sysctl_path(key)
+        if any(part in ("", ".", "..") for part in path.split("/")):
             yield ConfigError("rule", f"sysctl {log.quote(key)} is not the name of a kernel variable", at=at)
-        elif name == "kernel.hostname":
+        elif path == "kernel/hostname":
             text = f'sysctl {log.quote(key)} is not allowed as it conflicts with the OCI "hostname" field'
             yield ConfigError("rule", text, at=at)
-        elif _namespace_of(name) not in types:
+        elif _namespace_of(path) not in types:
             yield ConfigError("rule", f"sysctl {log.quote(key)} is not in a separate kernel namespace", at=at)
 
 
-def _namespace_of(name: str) -> str | None:
+def _namespace_of(path: str) -> str | None:
     for known, namespace in SYSCTL_NAMESPACES.items():
-        if name == known or (known.endswith(".") and name.startswith(known)):
+        if path == known or (known.endswith("/") and path.startswith(known)):
             return namespace
     return None
 
 
-def dotted(key: str) -> str:
-    """sysctl.d(5): when the first separator is a slash, slashes separate and dots belong to names."""
+def sysctl_path(key: str) -> str:
+    """The path below /proc/sys of a kernel variable.
+
+    sysctl.d(5): when the first separator is a slash, key is the path; otherwise dots separate, and a
+    slash stands for a dot in a name: net.ipv4.conf.eth0/1.forwarding is of eth0.1.
+    """
     slash, dot = key.find("/"), key.find(".")
-    if slash == -1 or -1 < dot < slash:
+    if dot == -1 or -1 < slash < dot:
         return key
     return key.translate({ord("/"): ".", ord("."): "/"})
 
