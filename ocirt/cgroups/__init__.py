@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from ocirt.cgroups.oom import OomWatch
     from ocirt.host import Host
 
 
@@ -97,6 +98,10 @@ class Manager:
         """Apply limits in their order.  Raises OcirtError naming file and pointer."""
         raise NotImplementedError
 
+    def read(self, writes: Iterable[Write]) -> tuple[Write, ...]:
+        """The writes that restore what the files of the given ones say now.  Raises OcirtError like write()."""
+        raise NotImplementedError
+
     def freeze(self, on: bool) -> None:
         """Stop or resume every process; returns when it is so."""
         raise NotImplementedError
@@ -115,6 +120,10 @@ class Manager:
 
     def usage(self) -> dict[str, Any]:
         """The statistics in the shape of runc's `events`, see usage.py."""
+        raise NotImplementedError
+
+    def watch_oom(self) -> OomWatch:
+        """A watch on processes killed for want of memory."""
         raise NotImplementedError
 
     def remove(self) -> None:
@@ -152,3 +161,10 @@ def manager_from_record(record: dict[str, Any]) -> Manager:
     from ocirt.cgroups.v1 import V1Manager
 
     return V1Manager(record["paths"], record["made"])
+
+
+def require(manager: Manager | None) -> Manager:
+    """The manager of a container that must have one.  Raises OcirtError("cgroup")."""
+    if manager is None:
+        raise OcirtError("cgroup", "the container has no cgroup of its own")
+    return manager

@@ -154,11 +154,11 @@ def hugepage_sizes() -> list[str]:
 
     sizes = []
     for name in sorted(os.listdir("/sys/kernel/mm/hugepages")):  # hugepages-2048kB
-        kilobytes = int(name.removeprefix("hugepages-").removesuffix("kB"))
-        unit, factor = (
-            ("GB", 1 << 20) if kilobytes >= 1 << 20 else ("MB", 1 << 10) if kilobytes >= 1 << 10 else ("KB", 1)
-        )
-        sizes.append(f"{kilobytes // factor}{unit}")
+        size, unit = int(name.removeprefix("hugepages-").removesuffix("kB")), "KB"
+        for larger in ("MB", "GB"):
+            if size >= 1024:
+                size, unit = size // 1024, larger
+        sizes.append(f"{size}{unit}")
     return sizes
 
 

@@ -20,7 +20,7 @@ from ocirt.cgroups.files import (
     write_file,
 )
 from ocirt.cgroups.layout import parse_own_cgroups
-from ocirt.cgroups.writer import write_all
+from ocirt.cgroups.writer import read_all, write_all
 from ocirt.errors import OcirtError, UsageError
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.cgroups import Write
+    from ocirt.cgroups.oom import OomWatch
     from ocirt.host import Host
 
 SIGKILL = 9
@@ -171,6 +172,16 @@ class V1Manager(Manager):
 
     def write(self, writes: Iterable[Write]) -> None:
         write_all(self.paths, writes)
+
+    def read(self, writes: Iterable[Write]) -> tuple[Write, ...]:
+        return read_all(self.paths, writes)
+
+    def watch_oom(self) -> OomWatch:
+        from ocirt.cgroups.oom import OomWatch
+
+        if "memory" not in self.paths:
+            raise OcirtError("cgroup", "no memory hierarchy is mounted: nothing tells of a lack of memory")
+        return OomWatch(self.paths["memory"])
 
     def usage(self) -> dict[str, Any]:
         from ocirt.cgroups.usage import v1_usage  # `events` only: not worth its time to the hot verbs

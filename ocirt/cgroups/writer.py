@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 
+from ocirt.cgroups import Write
 from ocirt.cgroups.files import read_file
 from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from ocirt.cgroups import Write
 
 
 def write_all(paths: dict[str, str], writes: Iterable[Write]) -> None:
@@ -48,10 +47,38 @@ def _write_group(paths: dict[str, str], group: list[Write]) -> None:
         group = [write for write, _ in refused]
 
 
+def read_all(paths: dict[str, str], writes: Iterable[Write]) -> tuple[Write, ...]:
+    """What restores the present values of the files that the writes change.  Raises as write_all."""
+    before = []
+    for write in writes:
+        directory = _directory(paths, write)
+        for file in (write.file, write.instead):
+            try:
+                text = read_file(directory, file) if file else ""
+            except FileNotFoundError:
+                continue
+            if text:
+                present = _present_value(write, text)
+                before.append(Write(file, present, write.at, write.controller, group=write.group))
+                break
+    return tuple(before)
+
+
+def _present_value(write: Write, text: str) -> str:
+    """The part of a file's text that the same kind of write would set."""
+    if write.file == "memory.oom_control":  # "oom_kill_disable 0", and lines that are no settings
+        return text.split()[1]
+    key, blank, _ = write.text.partition(" ")
+    if not blank:
+        return text
+    for line in text.splitlines():  # one line a device
+        if line.startswith(f"{key} "):
+            return line
+    return f"{key} 0"
+
+
 def _write(paths: dict[str, str], write: Write) -> None:
-    directory = paths.get(write.controller)
-    if directory is None:
-        raise not_mounted(write)
+    directory = _directory(paths, write)
     file = write.file
     try:
         try:
@@ -71,6 +98,12 @@ def _write(paths: dict[str, str], write: Write) -> None:
         raise _refused(write, directory, file, error) from error
     if write.clamped:
         _check_clamped(directory, write)
+
+
+def _directory(paths: dict[str, str], write: Write) -> str:
+    if write.controller not in paths:
+        raise not_mounted(write)
+    return paths[write.controller]
 
 
 def not_mounted(write: Write) -> OcirtError:

@@ -1,0 +1,117 @@
+"""ocirt update: change the limits of a container that exists; what is not given stays as it is."""
+
+from __future__ import annotations
+
+from ocirt import log
+from ocirt.cgroups import require
+from ocirt.cgroups.limits import limits
+from ocirt.config import schema
+from ocirt.config.bundle import read_file, read_resources
+from ocirt.config.views import Resources
+from ocirt.container import Container
+from ocirt.errors import OcirtError, StateError, UsageError
+from ocirt.options import VALUE, Option
+from ocirt.units import parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.cgroups import Manager, Write
+    from ocirt.options import Globals, Parsed
+
+SUMMARY = "change the resource limits of a container"
+ARGUMENTS = "<container-id>"
+MIN_ARGS = MAX_ARGS = 1
+
+# option -> where its value stands in linux.resources, how it is read, help
+SETTINGS = {
+    "blkio-weight": ("blockIO", "weight", "number", "block IO weight, 10 to 1000"),
+    "cpu-period": ("cpu", "period", "number", "CFS period in microseconds"),
+    "cpu-quota": ("cpu", "quota", "number", "CFS run time per period in microseconds, -1: unlimited"),
+    "cpu-burst": ("cpu", "burst", "number", "CFS run time that may be saved up, in microseconds"),
+    "cpu-share": ("cpu", "shares", "number", "CPU weight among other containers, 2 to 262144"),
+    "cpu-rt-period": ("cpu", "realtimePeriod", "number", "realtime period in microseconds"),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime", "number", "realtime run time per period in microseconds"),
+    "cpuset-cpus": ("cpu", "cpus", "text", "processors to run on, as 0-2,4"),
+    "cpuset-mems": ("cpu", "mems", "text", "memory nodes to use"),
+    "cpu-idle": ("cpu", "idle", "number", "1: run only when nothing else wants to"),
+    "memory": ("memory", "limit", "size", "memory limit: bytes, or 512m, 1g; -1: unlimited"),
+    "memory-reservation": ("memory", "reservation", "size", "soft memory limit"),
+    "memory-swap": ("memory", "swap", "size", "limit of memory and swap together; -1: unlimited"),
+    "pids-limit": ("pids", "limit", "number", "how many processes at most; -1: unlimited"),
+}
+
+RDT = {
+    "l3-cache-schema": "Intel RDT/CAT: l3 cache schema is not enabled",
+    "mem-bw-schema": "Intel RDT/MBA: memory bandwidth schema is not enabled",
+}
+
+OPTIONS = (
+    Option("resources", "r", VALUE, "linux.resources as JSON, - for standard input; other options are ignored", "FILE"),
+    *(Option(name, "", VALUE, help) for name, (_, _, _, help) in SETTINGS.items()),
+    *(Option(name, "", VALUE, "schema for resctrl") for name in RDT),
+    *(Option(name, "", VALUE, "obsolete", hidden=True) for name in ("kernel-memory", "kernel-memory-tcp")),
+)
+
+
+def main(g: Globals, options: Parsed) -> int:
+    container = Container.load(g.root, options.args[0])
+    resources = _from_file(options.resources) if options.resources else _from_options(options)
+    writes = limits(resources, devices=False)
+    with container.lock():
+        if not container.alive():
+            raise StateError("status", "container not running")
+        apply_or_take_back(require(container.manager()), writes)
+    return 0
+
+
+def apply_or_take_back(manager: Manager, writes: tuple[Write, ...]) -> None:
+    """Apply all writes or none.  Raises OcirtError."""
+    before = manager.read(writes)
+    try:
+        manager.write(writes)
+    except OcirtError:
+        try:
+            manager.write(before)
+        except OcirtError as error:
+            log.warning(f"the old limits could not be restored: {error.what}")
+        raise
+
+
+def _from_file(path: str) -> Resources:
+    resources = read_resources(read_file(path, "resources"), "resources")
+    memory = resources.memory
+    if memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None):
+        _warn_of_kernel_memory()
+    return resources
+
+
+def _from_options(options: Parsed) -> Resources:
+    given: dict[str, Any] = {}
+    for name, (section, member, kind, _) in SETTINGS.items():
+        text = getattr(options, name.replace("-", "_"))
+        if text:
+            given.setdefault(section, {})[member] = _read(name, kind, text)
+    if options.kernel_memory or options.kernel_memory_tcp:
+        _warn_of_kernel_memory()
+    for name, what in RDT.items():
+        if getattr(options, name.replace("-", "_")):
+            raise OcirtError("unsupported", what)
+    schema.validate(given, "resources")
+    return Resources(given)
+
+
+def _read(option: str, kind: str, text: str) -> int | str:
+    if kind == "text":
+        return text
+    if kind == "size" and text != "-1":
+        return parse_size(text)
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):
+        raise UsageError(f'invalid value for {option}: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _warn_of_kernel_memory() -> None:
+    log.warning("Kernel memory settings are ignored and will be removed")
