@@ -10,6 +10,8 @@ from ocirt.config.mountopts import RECOGNISED
 from ocirt.kernel import flags, numbers
 from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.ffi import syscall
+from ocirt.seccomp.architectures import ABIS
+from ocirt.seccomp.profile import ACTIONS, FLAGS, OPERATORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,12 +56,12 @@ def features() -> dict[str, Any]:
 
 
 def _seccomp() -> dict[str, Any]:
-    known = sorted(shapes.FLAG[1:])
+    known = sorted(FLAGS)
     return {
         "enabled": True,
-        "actions": sorted(shapes.ACTION[1:]),
-        "operators": sorted(shapes.OPERATOR[1:]),
-        "archs": sorted(shapes.ARCHITECTURE[1:]),
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": sorted(ABIS),
         "knownFlags": known,
         "supportedFlags": [name for name in known if _kernel_takes(getattr(flags, name))],
     }

@@ -1,0 +1,46 @@
+"""features: the document agrees with the code it describes, and with the official schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ocirt import OCI_VERSION
+from ocirt.commands import features
+from ocirt.config import mountopts, schema
+from tests.support import records
+
+
+def document(capfd: pytest.CaptureFixture[str]) -> dict[str, object]:
+    assert records.run(features, Path("/nonexistent")) == 0
+    out, err = capfd.readouterr()
+    assert err == ""  # CRI-O reads both as one
+    assert out.startswith('{\n    "ociVersionMin": "1.0.0",\n')
+    value: dict[str, object] = json.loads(out)
+    return value
+
+
+def test_document(capfd: pytest.CaptureFixture[str]) -> None:
+    value = document(capfd)
+    assert (value["ociVersionMin"], value["ociVersionMax"]) == ("1.0.0", OCI_VERSION)
+    assert value["hooks"] == ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+    assert value["mountOptions"] == list(mountopts.RECOGNISED)
+    assert "rro" in mountopts.RECOGNISED
+
+
+def test_valid_by_the_schema(capfd: pytest.CaptureFixture[str]) -> None:
+    """The enumerations of spec/schema hold the names that the specification defines."""
+    schema.validate(document(capfd), "features")
+
+
+def test_supported_flags() -> None:
+    seccomp = features.features()["linux"]["seccomp"]
+    assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"])
+    assert "SECCOMP_FILTER_FLAG_LOG" in seccomp["supportedFlags"]  # Linux 4.14
+
+
+def test_a_flag_the_kernel_does_not_know() -> None:
+    assert not features._kernel_takes(1 << 30)
+    assert features._kernel_takes(0)
