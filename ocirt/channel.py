@@ -118,7 +118,7 @@ def channel_pair() -> tuple[Channel, Channel]:
 def accept(listening: int) -> Channel:
     """Wait for one connection on a listening socket and close the listener."""
     listener = _socket.socket(fileno=listening)
-    fd, _ = listener._accept()
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed has only the public one
     listener.close()
     os.set_inheritable(fd, False)
     return Channel(_socket.socket(fileno=fd))

@@ -10,7 +10,7 @@ The status is derived from facts, never stored: a record may outlive a crash or 
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import _socket
 import errno
 import fcntl

@@ -8,7 +8,8 @@ from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
 from ocirt.process_plan import console, keyring, lsm, process_stages, seccomp
-from ocirt.stages.cgroup import join_existing
+from ocirt.stages.cgroup import join_existing, join_memory_cgroup, open_existing
+from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.limits import oom_score_adj, rlimits
 from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
 from ocirt.stages.payload import payload
@@ -92,20 +93,22 @@ def make_exec_plan(
 ) -> Plan:
     """config: of the container; process: what is to run; cgroups: values of --cgroup."""
     linux = config.linux
+    record = container.record["cgroup"]
     early_filter = not process.no_new_privileges
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     return Plan(
         Stage("namespaces", HOST, (FindNamespaces(container),)),
-        Stage("cgroup", HOST, join_existing(container, cgroups)),
+        Stage("cgroup", HOST, open_existing(host, record, container.pid, cgroups) if record else ()),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns),)),
         Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
-        Stage("cgroup", INIT, join_cgroup_of(container)),
+        Stage("cgroup", INIT, join_existing(host) if record else ()),
         Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False)),
         Stage("console", INIT, console(process, bind=False)),
         Stage("finish", INIT, lsm(process, host)),
         *process_stages(process, linux, in_userns, early_filter),
-        Stage("seccomp", START, () if early_filter else seccomp(linux)),
-        Stage("exec", START, payload(process, preserve_fds, ())),
+        Stage("cgroup", INIT, join_memory_cgroup(host) if record else ()),
+        Stage("close", INIT, close_host_descriptors(preserve_fds)),
+        Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,
         via_joiner=True,
         executes_at_once=True,

@@ -9,7 +9,9 @@ from __future__ import annotations
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
 from ocirt.process_plan import console, keyring, lsm, process_stages, seccomp
 from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
+from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
+from ocirt.stages.directory import make_directory
 from ocirt.stages.hooks import HOOKS, create_hooks, runtime_hooks, start_hooks
 from ocirt.stages.hostname import hostname
 from ocirt.stages.limits import oom_score_adj, rlimits
@@ -26,7 +28,8 @@ from ocirt.stages.namespaces import (
     prepare,
 )
 from ocirt.stages.payload import payload
-from ocirt.stages.rootfs import finish_root, pivot, prepare_root
+from ocirt.stages.pivot import pivot
+from ocirt.stages.rootfs import finish_root, prepare_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     state = plan_state(config, options)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
+    last = () if early_filter else seccomp(linux)
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, mount_sources(config, options.bundle)),
@@ -91,14 +95,14 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("devices", INIT, devices(config)),
         Stage("hooks", INIT, create_hooks(config.hooks, state)),
         Stage(HOOKS, ANSWER, runtime_hooks(config.hooks, state)),
-        Stage("pivot_root", INIT, pivot(config, options.no_pivot)),
+        Stage("pivot_root", INIT, pivot(config, options.no_pivot), make_directory(process)),
         Stage("console", INIT, console(process)),
         Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
         *process_stages(process, linux, "user" in new | joined, early_filter),
-        Stage("cgroup", INIT, join_memory_cgroup(config, host)),
+        Stage("cgroup", INIT, join_memory_cgroup(host)),
+        Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("hooks", START, start_hooks(config.hooks, state)),
-        Stage("seccomp", START, () if early_filter else seccomp(linux)),
-        Stage("exec", START, payload(process, options.preserve_fds, options.listen_env) if process else ()),
+        Stage("exec", START, payload(process, options.preserve_fds, options.listen_env, last) if process else ()),
         clone_flags=clone_flags(linux),
         via_joiner=via_joiner,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ocirt.pipeline import INIT, Stage
-from ocirt.stages.identity import identity, umask, working_directory
+from ocirt.stages.directory import working_directory
+from ocirt.stages.identity import identity, umask
 from ocirt.stages.payload import executable, no_new_privileges
 
 TYPE_CHECKING = False

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 SUMMARY = "create a container from a bundle and leave it waiting for start"
 ARGUMENTS = "<container-id>"
+BUNDLE = Option("bundle", "b", VALUE, "path of the bundle directory (default: the working directory)", "DIR")
+NO_PIVOT = Option("no-pivot", "", FLAG, "do not use pivot_root: move the root mount and chroot")
+NO_NEW_KEYRING = Option("no-new-keyring", "", FLAG, "do not make a session keyring; keep the caller's")
 OPTIONS = (
-    Option("bundle", "b", VALUE, "path of the bundle directory (default: the working directory)", "DIR"),
+    BUNDLE,
     Option("console-socket", "", VALUE, "AF_UNIX socket that receives the terminal's master", "PATH"),
     Option("pidfd-socket", "", VALUE, "AF_UNIX socket that receives a pidfd of init", "PATH"),
     Option("pid-file", "", VALUE, "file to write init's process id to", "FILE"),
-    Option("no-pivot", "", FLAG, "do not use pivot_root: move the root mount and chroot"),
-    Option("no-new-keyring", "", FLAG, "do not make a session keyring; keep the caller's"),
+    NO_PIVOT,
+    NO_NEW_KEYRING,
     Option("preserve-fds", "", VALUE, "pass N more descriptors to the program, from 3 on", "N"),
     Option("no-subreaper", "", FLAG, "accepted for callers that know it", hidden=True),
 )

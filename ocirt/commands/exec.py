@@ -44,6 +44,7 @@ OPTIONS = (
 )
 MIN_ARGS, MAX_ARGS = 1, -1
 STOP_AT_POSITIONAL = True
+FAILURE = 255  # the statuses below are the process's own
 
 MAX_DIGITS = 20  # Python refuses to convert thousands of digits
 MAX_ID = 2**32 - 2  # 2**32 - 1 is the kernel's "no change"

@@ -8,6 +8,7 @@ import sys
 from ocirt import log
 from ocirt.channel import GO, READY, SAVED, accept
 from ocirt.pipeline import INIT, START, run
+from ocirt.stages.descriptors import START_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
         box.kernel.set_pdeathsig(0)
         if not plan.executes_at_once:
             channel.close()
-            channel = box.channel = accept(box.fds["start"])
+            channel = box.channel = accept(box.fds[START_SOCKET])
             log.relay(channel.send_log)
             channel.expect(GO)
         run(plan.part(START), box)

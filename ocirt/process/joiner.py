@@ -14,6 +14,7 @@ from ocirt.channel import PID
 from ocirt.kernel.flags import CLONE_PARENT
 from ocirt.pipeline import run
 from ocirt.process import init
+from ocirt.stages.cgroup import BIRTH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def main(stages: tuple[Stage, ...], plan: Plan, box: Box, theirs: Channel, chann
     try:
         init.seal()
         run(stages, box)
-        pid, _ = box.kernel.clone3(plan.clone_flags | CLONE_PARENT, exit_signal=0)
+        pid, _ = box.kernel.clone3(plan.clone_flags | CLONE_PARENT, cgroup=box.fds.get(BIRTH, -1))
         if pid == 0:
             init.main(plan, box, theirs, channel)
         channel.send(PID, str(pid))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import gc
 import os
 import select
@@ -16,6 +16,7 @@ from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, cha
 from ocirt.errors import OcirtError
 from ocirt.pipeline import BESIDE, HOST, JOINER, Undo, run
 from ocirt.process import init, joiner
+from ocirt.stages.cgroup import BIRTH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     gc.disable()
     ours = box.channel
     if not plan.via_joiner:
-        box.pid, _ = box.kernel.clone3(plan.clone_flags)
+        box.pid, _ = box.kernel.clone3(plan.clone_flags, cgroup=box.fds.get(BIRTH, -1))
         if box.pid == 0:
             init.main(plan, box, ours, theirs)
         theirs.close()

@@ -11,6 +11,7 @@ from ocirt.channel import EOF, ERROR, GO
 from ocirt.container import CONFIG, Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import Undo
+from ocirt.stages.descriptors import START_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def create(
     with Undo() as undo:
         undo.push(container.remove)
         box = new_box(wishes.console)
-        box.fds["start"] = container.listen()
+        box.fds[START_SOCKET] = container.listen()
 
         def on_host_done() -> None:
             """From here on `delete` must be able to find the cgroup, whatever happens to this process."""

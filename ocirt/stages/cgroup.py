@@ -168,22 +168,6 @@ class UnshareCgroupNamespace(Step):
         box.kernel.unshare(CLONE_NEWCGROUP)
 
 
-class CloseCgroup(Step):
-    """Init: no descriptor of the host's cgroups may wait for `start` in the container."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self.at = ""
-
-    def describe(self) -> str:
-        return "close the cgroup's files"
-
-    def apply(self, box: Box) -> None:
-        for name in [name for name in box.fds if name == BIRTH or name.startswith("cgroup/")]:
-            box.kernel.close(box.fds.pop(name))
-
-
 def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
     """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not."""
     path = config.linux.cgroups_path if config.linux else None
@@ -219,7 +203,6 @@ def join_memory_cgroup(host: Host) -> Iterator[Step]:
     """Place INIT, after everything else; of create and of exec."""
     if MEMORY in host.cgroup_mounts:
         yield JoinCgroup((MEMORY,))
-    yield CloseCgroup()
 
 
 def open_existing(host: Host, record: dict[str, Any], pid: int, wanted: tuple[str, ...]) -> Iterator[Step]:

@@ -1,0 +1,62 @@
+"""Golden plans: what a configuration becomes, as text, for hosts that need not be this one.
+
+A case is <name>.json; its plan for a host is <name>.<host>.txt.  `make plans` writes them anew; a changed
+order shows as a changed line, to be reviewed like code.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ocirt.config.bundle import read_config
+from ocirt.host import Host
+from ocirt.plan import Options, make_plan
+
+HERE = Path(__file__).parent
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+
+HOSTS = {
+    "hybrid": Host(
+        kernel=(6, 18),
+        cgroup="hybrid",
+        cgroup_mounts={name: f"/sys/fs/cgroup/{name}" for name in CONTROLLERS},
+        unified_mount="/sys/fs/cgroup/unified",
+        own_cgroups=dict.fromkeys((*CONTROLLERS, ""), "/"),
+    ),
+    "v1": Host(
+        kernel=(5, 10),
+        apparmor=True,
+        cgroup="v1",
+        cgroup_mounts={
+            **{name: f"/sys/fs/cgroup/{name}" for name in CONTROLLERS},
+            "cpu": "/sys/fs/cgroup/cpu,cpuacct",
+            "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
+            "name=systemd": "/sys/fs/cgroup/systemd",
+        },
+        own_cgroups=dict.fromkeys((*CONTROLLERS, "name=systemd"), "/user.slice"),
+    ),
+}
+CASES = sorted(path.stem for path in HERE.glob("*.json"))
+
+
+def plan_text(name: str, host: Host) -> str:
+    config = read_config((HERE / f"{name}.json").read_bytes())
+    options = Options("web1", "/bundle", no_pivot=name == "no-pivot", preserve_fds=2 if name == "minimal" else 0)
+    return make_plan(config, host, options).describe()
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) >= 12
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("name", CASES)
+def test_plan(name: str, host: str) -> None:
+    golden = HERE / f"{name}.{host}.txt"
+    found = plan_text(name, HOSTS[host])
+    if os.environ.get("OCIRT_REWRITE_PLANS"):
+        golden.write_text(found)
+    assert found == golden.read_text()
