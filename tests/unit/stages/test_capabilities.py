@@ -1,0 +1,108 @@
+"""The five sets, and what cannot be granted."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from ocirt import log
+from ocirt.config.views import Process
+from ocirt.kernel.capabilities import CAPABILITIES, names_of
+from ocirt.stages.capabilities import (
+    LimitBoundingSet,
+    SetCapabilities,
+    limit_capabilities,
+    mask_of,
+    set_capabilities,
+)
+from tests.support.recorder import kernel_error, recorded_box
+
+CHOWN, KILL, SETPCAP = 1 << 0, 1 << 5, 1 << 8
+ALL = (1 << len(CAPABILITIES)) - 1
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(log, "warning", said.append)
+    return said
+
+
+def process(**sets: list[str]) -> Process:
+    return Process({"cwd": "/", "capabilities": sets}, "/process")
+
+
+def test_masks_have_the_kernels_numbers() -> None:
+    assert mask_of(("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE", "CAP_CHOWN", "CAP_NO_SUCH")) == 1 | 1 << 40
+
+
+def test_names_of_a_mask_include_what_the_table_does_not_know() -> None:
+    assert names_of(CHOWN | KILL | 1 << 63) == "CAP_CHOWN, CAP_KILL, capability 63"
+
+
+def test_only_what_is_there_and_unwanted_is_dropped() -> None:
+    box, kernel = recorded_box(read_bounding=CHOWN | KILL)
+    LimitBoundingSet("", KILL).apply(box)
+    assert kernel.calls == [("read_bounding",), ("drop_bounding", 0)]
+
+
+def test_sets_are_set_exactly(warnings: list[str]) -> None:
+    box, kernel = recorded_box(capget=(ALL, ALL, 0), read_bounding=ALL)
+    SetCapabilities("", CHOWN, CHOWN | KILL, KILL, KILL).apply(box)
+    assert kernel.calls == [
+        ("set_keepcaps", False),
+        ("capget",),
+        ("read_bounding",),
+        ("clear_ambient",),
+        ("capset", CHOWN, CHOWN | KILL, KILL),
+        ("raise_ambient", 5),
+    ]
+    assert warnings == []
+
+
+def test_what_the_runtime_does_not_have_is_a_warning(warnings: list[str]) -> None:
+    box, kernel = recorded_box(capget=(KILL, KILL, 0), read_bounding=KILL)
+    SetCapabilities("", CHOWN | KILL, CHOWN | KILL, CHOWN, 0).apply(box)
+    assert ("capset", KILL, KILL, 0) in kernel.calls
+    assert warnings == ["capabilities that cannot be granted: CAP_CHOWN"]
+
+
+def test_an_ambient_capability_that_is_refused_is_a_warning(warnings: list[str]) -> None:
+    box, _ = recorded_box(capget=(ALL, ALL, 0), read_bounding=ALL, raise_ambient=kernel_error(errno.EPERM))
+    SetCapabilities("", KILL, KILL, 0, KILL).apply(box)
+    assert warnings == ["capabilities that cannot be granted: CAP_KILL"]
+
+
+def test_absent_capabilities_drop_everything() -> None:
+    bare = Process({"cwd": "/"}, "/process")
+    limit, _ = limit_capabilities(bare)
+    (sets,) = set_capabilities(bare)
+    box, kernel = recorded_box(read_bounding=CHOWN, capget=(ALL, ALL, 0))
+    limit.apply(box)
+    sets.apply(box)
+    assert ("drop_bounding", 0) in kernel.calls
+    assert ("capset", 0, 0, 0) in kernel.calls
+
+
+def test_an_empty_object_means_none_at_its_pointer() -> None:
+    (step,) = set_capabilities(process())
+    assert step.at == "/process/capabilities"
+    assert step.describe() == "set capabilities: effective none; permitted none; inheritable none; ambient none"
+
+
+def test_every_set_comes_from_its_own_member() -> None:
+    wanted: Any = process(
+        bounding=["CAP_SETPCAP"],
+        effective=["CAP_CHOWN"],
+        permitted=["CAP_KILL"],
+        inheritable=["CAP_FOWNER"],
+        ambient=["CAP_LEASE"],
+    )
+    limit, _ = limit_capabilities(wanted)
+    (sets,) = set_capabilities(wanted)
+    assert isinstance(limit, LimitBoundingSet)
+    assert limit.mask == SETPCAP
+    assert isinstance(sets, SetCapabilities)
+    assert (sets.effective, sets.permitted, sets.inheritable, sets.ambient) == (CHOWN, KILL, 1 << 3, 1 << 28)
