@@ -33,7 +33,7 @@ class Abi:
         self.order = order
         self.table = table
 
-    def numbers(self) -> Mapping[str, int]:
+    def numbers(self) -> dict[str, int]:
         """Syscall name -> number as seccomp_data.nr has it.  Loads the table."""
         numbers: dict[str, int] = {}
         for first, names in _table(self.table).RUNS:

@@ -60,7 +60,7 @@ def put_masked(program: Program, index: int, value: int, mask: int, bits: int, y
             continue
         yes = program.branch(EQUAL, value >> 32 if high else value & LOW_WORD, yes, no)
         if word_mask != LOW_WORD:
-            yes = program.put(AND | word_mask)
+            yes = program.put(AND, word_mask)
         yes = program.load(program.half(index, high=high), yes)
     return yes
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 
-# An instruction is struct sock_filter as one number: code << 48 | jt << 40 | jf << 32 | k.
-LOAD = 0x20 << 48  # BPF_LD | BPF_W | BPF_ABS
-AND = 0x54 << 48  # BPF_ALU | BPF_AND | BPF_K
-JUMP = 0x05 << 48  # BPF_JMP | BPF_JA
-EQUAL = 0x15 << 48  # BPF_JMP | BPF_JEQ | BPF_K
-AT_LEAST = 0x35 << 48  # BPF_JMP | BPF_JGE | BPF_K
-RETURN = 0x06 << 48  # BPF_RET | BPF_K
+# An instruction is struct sock_filter as a little-endian number: k << 32 | jf << 24 | jt << 16 | code.
+LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
+AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
+JUMP = 0x05  # BPF_JMP | BPF_JA
+EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
+RETURN = 0x06  # BPF_RET | BPF_K
 
 # Offsets in struct seccomp_data.
 NR, ARCH, ARGS = 0, 4, 16
@@ -38,17 +38,16 @@ class Program:
         self.returns: dict[int, int] = {}  # return instruction -> its newest label
         self.order = order
 
-    def put(self, word: int) -> int:
-        """Write an instruction that goes on with the one written before it."""
-        self.words.append(word)
+    def put(self, code: int, k: int) -> int:
+        """Write an instruction that goes on with the one written before it (or jumps k ahead)."""
+        self.words.append(k << 32 | code)
         return len(self.words) - 1
 
     def give(self, action: int) -> int:
         """Label of an instruction that returns the action."""
-        word = RETURN | action
-        label = self.returns.get(word)
+        label = self.returns.get(action)
         if label is None or len(self.words) - label > REACH:
-            label = self.returns[word] = self.put(word)
+            label = self.returns[action] = self.put(RETURN, action)
         return label
 
     def near(self, label: int) -> int:
@@ -57,35 +56,35 @@ class Program:
         if distance <= REACH:
             return label
         word = self.words[label]
-        if word & ~LOW_WORD == RETURN:
-            return self.give(word & LOW_WORD)
-        return self.put(JUMP | distance - 1)
+        if word & LOW_WORD == RETURN:
+            return self.give(word >> 32)
+        return self.put(JUMP, distance - 1)
 
-    def branch(self, kind: int, value: int, yes: int, no: int) -> int:
-        """if A <kind> value: goto yes, else goto no."""
-        place = len(self.words)
+    def branch(self, code: int, value: int, yes: int, no: int) -> int:
+        """if A <code> value: goto yes, else goto no."""
+        words = self.words
+        place = len(words)
         if place - yes > REACH or place - no > REACH:
             yes = self.near(yes)
             no = self.near(no)
-            place = len(self.words)
-        self.words.append(kind | (place - yes - 1) << 40 | (place - no - 1) << 32 | value)
+            place = len(words)
+        words.append(value << 32 | (place - no - 1) << 24 | (place - yes - 1) << 16 | code)
         return place
 
     def load(self, offset: int, then: int) -> int:
         """A = the word at offset of seccomp_data; goto then."""
         if then != len(self.words) - 1:
-            self.put(JUMP | len(self.words) - then - 1)
-        return self.put(LOAD | offset)
+            self.put(JUMP, len(self.words) - then - 1)
+        return self.put(LOAD, offset)
 
     def search(self, firsts: list[int], labels: list[int], low: int, high: int) -> int:
-        """goto labels[i] for the last i in low..high-1 with firsts[i] <= A: a binary search."""
-        if high - low == 1:
-            return labels[low]
+        """goto labels[i] for the last i in low..high-1 with firsts[i] <= A, by halving; labels differ from their
+        neighbours, and there are two at least."""
         if high - low == 3 and labels[low] == labels[low + 2] and firsts[low + 1] + 1 == firsts[low + 2]:
             return self.branch(EQUAL, firsts[low + 1], labels[low + 1], labels[low])
         middle = (low + high) // 2
-        above = self.search(firsts, labels, middle, high)
-        below = self.search(firsts, labels, low, middle)
+        above = labels[middle] if middle + 1 == high else self.search(firsts, labels, middle, high)
+        below = labels[low] if low + 1 == middle else self.search(firsts, labels, low, middle)
         return self.branch(AT_LEAST, firsts[middle], above, below)
 
     def half(self, index: int, *, high: bool) -> int:
@@ -94,10 +93,8 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """struct sock_filter[] in execution order."""
-        if self.order == ">":
-            return struct.pack(f">{len(self.words)}Q", *reversed(self.words))
-        turned = [
-            word >> 48 | (word >> 40 & 0xFF) << 16 | (word >> 32 & 0xFF) << 24 | (word & LOW_WORD) << 32
-            for word in reversed(self.words)
-        ]
-        return struct.pack(f"<{len(turned)}Q", *turned)
+        self.words.reverse()
+        program = struct.pack(f"<{len(self.words)}Q", *self.words)
+        if self.order == "<":
+            return program
+        return b"".join(struct.pack(">HBBI", *fields) for fields in struct.iter_unpack("<HBBI", program))

@@ -58,4 +58,6 @@ def _put_section(program: Program, section: Section, default: int) -> int:
             labels.append(program.give(decision))
         else:
             labels.append(put_choice(program, decision, default))
+    if len(labels) == 1:
+        return labels[0]
     return program.load(NR, program.search(section.firsts, labels, 0, len(labels)))

@@ -14,15 +14,15 @@ from ocirt.seccomp.profile import ALLOW, ERRNO, KILL_THREAD, LOG, TRACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ocirt.seccomp.architectures import Abi
     from ocirt.seccomp.profile import Filter, Tests
 
     Alternative = tuple[Tests, int]
+    Settled = tuple[dict[str, int], dict[str, list[Alternative]]]
 
 ENOSYS = ERRNO | 38
 BAD_ARCHITECTURE = KILL_THREAD  # for a token without a section; libseccomp's default, which runc keeps
+ACTION_BITS = 0xFFFF0000  # SECCOMP_RET_ACTION_FULL
 NO_CALL = 0xFFFFFFFF  # -1: a tracer has cancelled the call
 # An older kernel hands a multiplexed call that it does not know on as call 0, setup(2), which has
 # been gone for decades: ENOSYS instead of the default action (as in runc).
@@ -60,54 +60,62 @@ class Section:
 def sections(filter: Filter) -> list[Section]:
     """One Section per audit token, the native one first.  Raises ConfigError for contradicting rules."""
     found: dict[int, tuple[dict[int, Decision], dict[int, Decision]]] = {}
-    known: set[str] = set()
+    named = {name for rule in filter.rules for name in rule.names}
+    unknown = set(named) if log.debugging else set()
+    settled: dict[int, Settled] = {}
     for abi in filter.abis:
         numbers = abi.numbers()
-        decisions = _decisions(filter, abi, numbers)
+        unknown.difference_update(numbers)
+        if abi.bits not in settled:
+            settled[abi.bits] = _settle(filter, abi.bits)
         ranges, points = found.setdefault(abi.token, ({}, {}))
-        if log.debugging:
-            known.update(numbers)
-        points.update(decisions)
-        ranges.update(_ranges(filter, abi, numbers))
+        newest = max([numbers[name] for name in named if name in numbers], default=0)
+        ranges.update(_ranges(filter, abi, newest))
+        points.update(_points(*settled[abi.bits], abi, numbers))
         if abi.name in _ZERO_IS_UNKNOWN and len(ranges) > 1:
             points[0] = ENOSYS
-    if log.debugging:
-        for name in sorted({name for rule in filter.rules for name in rule.names} - known):
-            log.debug(f'unknown seccomp syscall "{name}" ignored')
+    for name in sorted(unknown):
+        log.debug(f'unknown seccomp syscall "{name}" ignored')
     return [Section(token, *_intervals(*parts)) for token, parts in found.items()]
 
 
-def _decisions(filter: Filter, abi: Abi, numbers: Mapping[str, int]) -> dict[int, Decision]:
-    """Number -> decision for every call that the profile names in this ABI.
+def _settle(filter: Filter, bits: int) -> Settled:
+    """What the rules say of each name: (name -> action, name -> alternatives) for calls without and with tests.
 
     A rule without tests is final: it wins over every rule with tests, and the first one wins over a
     later one.  So does libseccomp.
     """
-    final: dict[int, Decision] = {}
-    tested: dict[int, list[Alternative]] = {}
-    multiplexed = abi.multiplexed()
+    final: dict[str, int] = {}
+    tested: dict[str, list[Alternative]] = {}
     for rule in filter.rules:
-        action = rule.action
-        if action == filter.default:
-            continue
-        alternatives = [_cut(tests, abi.bits) for tests in rule.alternatives]
-        always = () in alternatives
-        for name in rule.names:
-            number = numbers.get(name)
-            if number is not None:
-                if always:
-                    final.setdefault(number, action)
-                else:
-                    tested.setdefault(number, []).extend((tests, action) for tests in alternatives)
-            if name in multiplexed:
-                multiplexer, call = multiplexed[name]
-                tested.setdefault(numbers[multiplexer], []).extend(
-                    (_through_multiplexer(tests, call), action) for tests in alternatives
-                )
-    for number, pairs in tested.items():
-        if number not in final:
-            final[number] = Choice(_ordered(pairs), abi.bits)
-    return final
+        if rule.action == filter.default:
+            continue  # as in runc: it says nothing, not even against another rule
+        alternatives = [(_cut(tests, bits), rule.action) for tests in rule.alternatives]
+        if ((), rule.action) in alternatives:
+            for name in rule.names:
+                final.setdefault(name, rule.action)
+        else:
+            for name in rule.names:
+                tested.setdefault(name, []).extend(alternatives)
+    return final, {name: alternatives for name, alternatives in tested.items() if name not in final}
+
+
+def _points(
+    final: dict[str, int], tested: dict[str, list[Alternative]], abi: Abi, numbers: dict[str, int]
+) -> dict[int, Decision]:
+    """Number -> decision for every call that the profile names in this ABI."""
+    points: dict[int, Decision] = {numbers[name]: action for name, action in final.items() if name in numbers}
+    choices = {numbers[name]: alternatives for name, alternatives in tested.items() if name in numbers}
+    for name, (multiplexer, call) in abi.multiplexed().items():
+        if name in final or name in tested:
+            alternatives = [((), final[name])] if name in final else tested[name]
+            through = [(_through_multiplexer(tests, call), action) for tests, action in alternatives]
+            number = numbers[multiplexer]
+            choices[number] = choices.get(number, []) + through
+    for number, pairs in choices.items():
+        if number not in points:
+            points[number] = Choice(_ordered(pairs), abi.bits)
+    return points
 
 
 def _cut(tests: Tests, bits: int) -> Tests:
@@ -154,15 +162,16 @@ def _rank(index: int, op: str, value: int, mask: int) -> tuple[int, int, int]:
     return -index, group, value if group == 1 else -value
 
 
-def _ranges(filter: Filter, abi: Abi, numbers: Mapping[str, int]) -> dict[int, Decision]:
-    """First number -> what holds from there on for calls that the profile does not name."""
-    base = X32_BIT if abi.name == "SCMP_ARCH_X32" else 0
-    ranges: dict[int, Decision] = {base: filter.default}
-    newest = max((numbers.get(name, 0) for rule in filter.rules for name in rule.names), default=0)
+def _ranges(filter: Filter, abi: Abi, newest: int) -> dict[int, Decision]:
+    """First number -> what holds from there on for calls that the profile does not name.
+
+    newest: the largest number that the profile names, with whatever action; 0 when it names none.
+    """
+    ranges: dict[int, Decision] = {X32_BIT if abi.name == "SCMP_ARCH_X32" else 0: filter.default}
     # A program that asks for a call newer than the profile must hear "no such call", else it does
     # not fall back to the older one (glibc and clone3, faccessat2).  The rule is runc's, to the
     # letter: listed ABIs only, and not when the default lets calls through.
-    if newest and abi.name in filter.listed and filter.default & 0xFFFF0000 not in (ALLOW, LOG, TRACE):
+    if newest and abi.name in filter.listed and filter.default & ACTION_BITS not in (ALLOW, LOG, TRACE):
         ranges[newest + 1] = ENOSYS
     if abi.name == "SCMP_ARCH_X86_64" and all(other.name != "SCMP_ARCH_X32" for other in filter.abis):
         ranges[X32_BIT] = BAD_ARCHITECTURE
@@ -171,22 +180,23 @@ def _ranges(filter: Filter, abi: Abi, numbers: Mapping[str, int]) -> dict[int, D
 
 
 def _intervals(ranges: dict[int, Decision], points: dict[int, Decision]) -> tuple[list[int], list[Decision]]:
-    """Cut the numbers where the decision changes: points within ranges."""
-    marks = dict(ranges)
-    background: Decision = 0
-    starts = sorted(ranges)
-    last = 0
-    for number in sorted(points):
-        while last < len(starts) and starts[last] <= number:
-            background = ranges[starts[last]]
-            last += 1
-        marks[number] = points[number]
-        marks.setdefault(number + 1, background)
+    """The numbers cut where the decision changes: points before a background of ranges."""
     firsts: list[int] = []
     decisions: list[Decision] = []
-    for first in sorted(marks):
-        decision = marks[first]
-        if not decisions or decision != decisions[-1]:
-            firsts.append(first)
-            decisions.append(decision)
+    place = 0  # every number below is done
+    background: Decision = 0
+    current: Decision | None = None
+    for mark in sorted([*ranges, *points, NO_CALL + 1]):
+        if place < mark and background != current:
+            firsts.append(place)
+            decisions.append(background)
+            current = background
+        background = ranges.get(mark, background)
+        place = mark
+        if mark in points:
+            if points[mark] != current:
+                current = points[mark]
+                firsts.append(mark)
+                decisions.append(current)
+            place = mark + 1
     return firsts, decisions
