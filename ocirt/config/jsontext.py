@@ -126,24 +126,22 @@ def _pieces(value: object, newline: str, step: str) -> list[str]:
         return ["true" if value else "false"]
     if isinstance(value, str):
         return [log.quote(value)]
-    if isinstance(value, (int, float)):
+    if isinstance(value, int) or (isinstance(value, float) and value - value == 0):  # nan and inf have no form
         return [repr(value)]
-    if isinstance(value, dict):
-        items = [
-            [log.quote(name), ": " if newline else ":", *_pieces(member, newline and newline + step, step)]
-            for name, member in value.items()
-        ]
-        return _enclose("{", items, "}", newline, step)
+    inner = newline and newline + step
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        colon = ": " if newline else ":"
+        members = [[log.quote(name), colon, *_pieces(member, inner, step)] for name, member in value.items()]
+        return _enclose("{", members, "}", newline, inner)
     if isinstance(value, (list, tuple)):
-        return _enclose("[", [_pieces(item, newline and newline + step, step) for item in value], "]", newline, step)
+        return _enclose("[", [_pieces(item, inner, step) for item in value], "]", newline, inner)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _enclose(opening: str, items: list[list[str]], closing: str, newline: str, step: str) -> list[str]:
+def _enclose(opening: str, items: list[list[str]], closing: str, newline: str, inner: str) -> list[str]:
     if not items:
         return [opening + closing]
     pieces = [opening]
-    inner = newline and newline + step
     for item in items:
         pieces += [inner, *item, ","]
     pieces[-1] = newline

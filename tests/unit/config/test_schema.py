@@ -1,0 +1,142 @@
+"""ocirt.config.schema against `jsonschema`, over the project's schema and over the official one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from jsonschema import Draft4Validator
+
+from ocirt import log
+from ocirt.config import schema
+from ocirt.errors import ConfigError
+from tests.support.mutation import mutated
+from tests.support.oracle import OFFICIAL, OURS, ROOT, pointers, validator
+
+EXAMPLES = ROOT / "tests" / "configs" / "official"
+OFFICIAL_NAME = {"config": "config-schema.json", "state": "state-schema.json", "features": "features-schema.json"}
+OTHER_PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")  # ours holds little of what these contain
+BATCHES, BATCH = 20, 500
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, Draft4Validator]:
+    return {kind: validator(OURS, f"{kind}.json") for kind in schema.shapes.KINDS}
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, Draft4Validator]:
+    return {kind: validator(OFFICIAL, name) for kind, name in OFFICIAL_NAME.items()}
+
+
+def load(file: Path) -> Any:
+    return json.loads(file.read_text())
+
+
+def seeds() -> list[Any]:
+    files = [*(ROOT / "tests/configs/good").glob("*.json"), *(EXAMPLES / "config/good").glob("*.json")]
+    values = [load(file) for file in sorted(files)]
+    return [value for value in values if not any(name in value for name in OTHER_PLATFORMS)]
+
+
+def verdict(value: object, kind: str = "config") -> str | None:
+    """The pointer of the first error, None when there is none."""
+    try:
+        schema.validate(value, kind)
+    except ConfigError as error:
+        return error.at if error.code == "schema" else f"not a schema error: {error.code}"
+    return None
+
+
+def is_wider(value: Any) -> bool:
+    """Whether value has what ours accepts and the official schema refuses: the r forms of runc."""
+    linux = value.get("linux") if isinstance(value, dict) else None
+    return isinstance(linux, dict) and linux.get("rootfsPropagation") in (
+        "rprivate",
+        "rshared",
+        "rslave",
+        "runbindable",
+    )
+
+
+@pytest.mark.parametrize("kind", OFFICIAL_NAME)
+@pytest.mark.parametrize("side", ["good", "bad"])
+def test_official_examples_get_the_official_verdict(
+    kind: str, side: str, ours: dict[str, Draft4Validator], official: dict[str, Draft4Validator]
+) -> None:
+    files = [file for file in (EXAMPLES / kind / side).glob("*.json") if file.name != "invalid-json.json"]
+    assert files or (kind, side) == ("state", "bad")
+    for file in files:
+        value = load(file)
+        found = verdict(value, kind)
+        assert (found is None) == (side == "good"), file
+        for oracle in (ours[kind], official[kind]):
+            assert (found in pointers(oracle, value)) if side == "bad" else not pointers(oracle, value), file
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_mutated_configs_get_the_verdict_of_jsonschema(
+    batch: int, ours: dict[str, Draft4Validator], official: dict[str, Draft4Validator]
+) -> None:
+    random = Random(f"config {batch}")
+    values, refused = seeds(), 0
+    for _ in range(BATCH):
+        value = mutated(random.choice(values), random)
+        found = verdict(value)
+        refused += found is not None
+        oracles = [ours["config"]] if is_wider(value) else [ours["config"], official["config"]]
+        for oracle in oracles:
+            expected = pointers(oracle, value)
+            assert (found in expected) if expected else (found is None), (value, found, expected)
+    assert BATCH / 4 < refused < BATCH, "the mutations should make some configs bad and leave some good"
+
+
+@pytest.mark.parametrize("kind", ["process", "resources", "state", "features"])
+def test_mutated_documents_get_the_verdict_of_jsonschema(kind: str, ours: dict[str, Draft4Validator]) -> None:
+    random = Random(kind)
+    example = load(EXAMPLES / "config/good/spec-example.json")
+    start = {"process": example["process"], "resources": example["linux"]["resources"]}
+    value = start.get(kind) or load(next((EXAMPLES / kind / "good").glob("[rs]*.json")))
+    assert verdict(value, kind) is None
+    for _ in range(200):
+        changed = mutated(value, random)
+        found, expected = verdict(changed, kind), pointers(ours[kind], changed)
+        assert (found in expected) if expected else (found is None), (changed, found, expected)
+
+
+def test_the_end_of_a_pattern_is_the_end_of_the_text() -> None:
+    # Python's re lets $ match before a last newline, ECMA's does not
+    value = {"ociVersion": "1.0.0", "linux": {"resources": {"hugepageLimits": [{"pageSize": "2MB\n", "limit": 1}]}}}
+    assert verdict(value) == "/linux/resources/hugepageLimits/0/pageSize"
+
+
+def test_first_error_in_document_order() -> None:
+    assert verdict({"ociVersion": "1.0.0", "mounts": [{}], "hostname": 1}) == "/mounts/0"
+    assert verdict({"ociVersion": "1.0.0", "hostname": 1, "mounts": [{}]}) == "/hostname"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (True, "true"), (None, "null"), ("a\nb", '"a\\nb"'), ("x" * 70, '"' + "x" * 57 + '..."'), ([1], "an array"),
+        ({}, "an object"), (1.5, "1.5"), (-7, "-7"), (10**39, "1" + "0" * 39),
+        (10**40, "a number of more than 40 digits"),
+    ],
+)  # fmt: skip
+def test_found_shows_any_value_in_a_few_words(value: object, shown: str) -> None:
+    assert schema.found(value) == shown
+
+
+def test_found_does_not_ask_python_to_print_a_number_of_5000_digits() -> None:
+    assert schema.found(-(10**5000)) == "a number of more than 40 digits"
+
+
+def test_unknown_properties_are_told_when_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "debugging", True)
+    monkeypatch.setattr(log, "debug", lines.append)
+    schema.validate({"ociVersion": "1.0.0", "a/b": 1, "process": {"cwd": "/", "later": {"x": 1}}})
+    assert lines == ["unknown property /a~1b is ignored", "unknown property /process/later is ignored"]
