@@ -35,9 +35,11 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
         seal()
         channel.expect(GO)
         run(plan.part(INIT), box)
+        # Before READY, for the runtime may end as soon as it has sent SAVED.  Should it die in between,
+        # the end of the channel tells.
+        box.kernel.set_pdeathsig(0)
         channel.send(READY)
         channel.expect(SAVED)
-        box.kernel.set_pdeathsig(0)
         if not plan.executes_at_once:
             channel.close()
             channel = box.channel = accept(box.fds[START_SOCKET])
