@@ -130,12 +130,9 @@ class ReopenNull(Step):
 
     def apply(self, box: Box) -> None:
         kernel = box.kernel
-        streams = [fd for fd in (0, 1, 2) if is_null(box, fd)]
-        if not streams:
-            return
-        try:
-            null = kernel.open_in_root(box.root, "dev/null", os.O_PATH | os.O_NOFOLLOW, symlinks=False)
-        except OSError:
+        streams = [fd for fd in (0, 1, 2) if is_open_null(box, fd)]
+        null = open_container_null(box) if streams else -1
+        if null < 0:
             return
         try:
             if is_null(box, null):
@@ -145,6 +142,23 @@ class ReopenNull(Step):
                 kernel.close(reopened)
         finally:
             kernel.close(null)
+
+
+def is_open_null(box: Box, fd: int) -> bool:
+    """The caller may have closed a standard stream."""
+    try:
+        return is_null(box, fd)
+    except OSError:
+        return False
+
+
+def open_container_null(box: Box) -> int:
+    """An O_PATH descriptor of /dev/null, -1 when there is none that can be reached without a link."""
+    try:
+        fd: int = box.kernel.open_in_root(box.root, "dev/null", os.O_PATH | os.O_NOFOLLOW, symlinks=False)
+        return fd
+    except OSError:
+        return -1
 
 
 def pivot(config: Config, no_pivot: bool = False) -> Iterator[Step]:
