@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,12 +60,20 @@ def host_unchanged(place: Place, runtime: Runtime) -> Callable[[], object]:
     return lambda: unchanged(place, runtime.root)
 
 
+@pytest.fixture(scope="package")
+def bundles_directory() -> Iterator[Path]:
+    """Where the root of a user namespace may pass: pytest's own directories are 0700."""
+    with tempfile.TemporaryDirectory(prefix=token()) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
 @pytest.fixture
-def new_bundle(tmp_path: Path, roots: Roots) -> Iterator[Callable[[], Bundle]]:
+def new_bundle(bundles_directory: Path, roots: Roots) -> Iterator[Callable[[], Bundle]]:
     made: list[Bundle] = []
 
     def make() -> Bundle:
-        made.append(Bundle(tmp_path / f"{token()}-{next(_numbers)}", roots))
+        made.append(Bundle(bundles_directory / f"{token()}-{next(_numbers)}", roots))
         return made[-1]
 
     yield make

@@ -139,6 +139,24 @@ class Place:
                 return path
         raise LookupError(f"no {controller} hierarchy is mounted")
 
+    def path(self, controller: str) -> str:
+        """The same as config.json's cgroupsPath would name it: from the hierarchy's mount point."""
+        for mount in cgroup_mounts().values():
+            if mount in self.cgroup(controller).parents:
+                return f"/{self.cgroup(controller).relative_to(mount)}"
+        raise LookupError(controller)
+
+    def remove_cgroups(self, name: str) -> None:
+        """Remove what tests made, or made a runtime make, under the name in every hierarchy."""
+        for mount in cgroup_mounts().values():
+            for directory, _, _ in os.walk(mount / self.name, topdown=False):
+                above_ours = Path(directory) == mount / self.name and Path(directory) not in self.cgroups.values()
+                if above_ours or name in Path(directory).relative_to(mount).parts:
+                    os.rmdir(directory)
+        for path in self.cgroups.values():
+            for directory, _, _ in os.walk(path / name, topdown=False):
+                os.rmdir(directory)
+
     def close(self) -> None:
         reap()
         for path in self.cgroups.values():

@@ -94,6 +94,7 @@ static void process(void)
     printf(",\"cwd\":\"%s\",\"umask\":%u,\"personality\":%d,\"dumpable\":%d,\"pdeathsig\":%d,\"securebits\":%d",
            length > 0 ? directory : "", mask, personality(0xffffffff), prctl(PR_GET_DUMPABLE), death,
            prctl(PR_GET_SECUREBITS));
+    printf(",\"uid\":%d,\"euid\":%d", getuid(), geteuid());
     printf(",\"pid\":%d,\"ppid\":%d,\"sid\":%d,\"pgid\":%d,\"boottime\":%lld,\"monotonic\":%lld", getpid(), getppid(),
            getsid(0), getpgid(0), (long long)boot.tv_sec, (long long)monotonic.tv_sec);
 }

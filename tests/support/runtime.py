@@ -8,6 +8,7 @@ standard output of `create` open.
 from __future__ import annotations
 
 import array
+import copy
 import itertools
 import json
 import os
@@ -85,6 +86,15 @@ class Runtime:
         path.write_text(text)
         path.chmod(0o755)
         return str(path)
+
+    def after(self, prelude: str) -> Runtime:
+        """The same runtime, started by a bash that first runs prelude in the same process."""
+        other = copy.copy(self)
+        path = self.directory / f"after-{next(self._numbers)}"
+        path.write_text(f'#!/bin/bash\n{prelude}\nexec {self.command} "$@"\n')
+        path.chmod(0o755)
+        other.command = str(path)
+        return other
 
     def arguments(self, *args: str, options: tuple[str, ...] = ()) -> list[str]:
         return [self.command, "--root", str(self.root), *options, *args]
