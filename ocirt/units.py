@@ -21,9 +21,11 @@ def parse_duration(text: str) -> float:
     """Seconds of "100ms", "1.5s", "1h2m".  Raises UsageError."""
     rest = text.removeprefix("+").removeprefix("-")
     seconds = 0.0
+    if rest == "0":
+        return seconds
     if not rest:
         raise UsageError(f'time: invalid duration "{text}"')
-    while rest and rest != "0":
+    while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(number) :]
         unit = next((unit for unit in sorted(_SECONDS, key=len, reverse=True) if rest.startswith(unit)), "")

@@ -1,0 +1,168 @@
+"""Which cgroup steps a container gets, and what they do to the box."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ocirt.box import Box
+from ocirt.config.views import Config
+from ocirt.errors import OcirtError
+from ocirt.host import Host
+from ocirt.kernel.flags import CLONE_NEWCGROUP
+from ocirt.pipeline import Step
+from ocirt.stages.cgroup import (
+    OpenExistingCgroup,
+    create_cgroup,
+    join_cgroup,
+    join_existing,
+    join_memory_cgroup,
+    open_existing,
+)
+
+CONTROLLERS = ("cpu", "memory", "devices", "freezer", "pids")
+HOST = Host(
+    cgroup="hybrid",
+    cgroup_mounts={name: f"/c/{name}" for name in CONTROLLERS},
+    unified_mount="/c/unified",
+    own_cgroups={**dict.fromkeys(CONTROLLERS, "/"), "memory": "/own", "": "/"},
+)
+
+
+def config(*namespaces: str, **linux: Any) -> Config:
+    return Config({"linux": {"namespaces": [{"type": kind} for kind in namespaces], **linux}})
+
+
+class Kernel:
+    """Notes the calls of steps."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+
+def applied(steps: Any) -> list[tuple[Any, ...]]:
+    """The kernel calls of init's steps; the descriptors are 100 and up in the order of CONTROLLERS."""
+    kernel: Any = Kernel()
+    box = Box(kernel)
+    box.fds = {"cgroup": 99, "cgroup/outside": 98}
+    box.fds.update({f"cgroup/{name}": 100 + index for index, name in enumerate(CONTROLLERS)})
+    for step in steps:
+        step.apply(box)
+    calls: list[tuple[Any, ...]] = kernel.calls
+    return calls
+
+
+def names(steps: Any) -> list[str]:
+    return [type(step).__name__ for step in steps]
+
+
+def test_memory_is_joined_last_and_alone() -> None:
+    calls = applied(join_cgroup(config("pid"), HOST))
+    assert sorted(fd for _, fd, text in calls if text == b"0") == [100, 102, 103, 104]
+    assert applied(join_memory_cgroup(HOST))[0] == ("write", 101, b"0")
+
+
+def test_a_new_cgroup_namespace_takes_its_root_from_every_hierarchy() -> None:
+    calls = applied(join_cgroup(config("cgroup"), HOST))
+    unshare = calls.index(("unshare", CLONE_NEWCGROUP))
+    assert sorted(call[1] for call in calls[:unshare]) == [100, 101, 102, 103, 104]
+    assert calls[unshare + 1 :] == [("write", 98, b"0")]
+
+
+def test_a_joined_cgroup_namespace_is_not_unshared() -> None:
+    joined = Config({"linux": {"namespaces": [{"type": "cgroup", "path": "/n"}]}})
+    assert names(join_cgroup(joined, HOST)) == ["JoinCgroup"]
+
+
+def test_without_a_memory_hierarchy_nothing_is_left_or_rejoined() -> None:
+    host = Host(cgroup="v1", cgroup_mounts={"pids": "/c/pids"}, own_cgroups={"pids": "/"})
+    assert names(join_cgroup(config("cgroup"), host)) == ["JoinCgroup", "UnshareCgroupNamespace"]
+    assert names(join_memory_cgroup(host)) == []
+
+
+def described(steps: Any) -> list[tuple[str, str]]:
+    return [(step.at, step.describe()) for step in steps]
+
+
+def test_host_steps() -> None:
+    linux = config(cgroupsPath="/box", resources={"pids": {"limit": 5}, "devices": [{"allow": True, "access": "rwm"}]})
+    assert described(create_cgroup(linux, HOST, "id")) == [
+        (
+            "/linux/cgroupsPath",
+            "create cgroup /c/cpu/box /c/devices/box /c/freezer/box /c/memory/box /c/pids/box /c/unified/box",
+        ),
+        ("/linux/resources", "write limits: devices.allow=a, pids.max=5"),
+        ("", "open the cgroup for joining"),
+    ]
+
+
+def test_in_a_user_namespace_the_kernel_takes_no_device_rules() -> None:
+    host = Host(cgroup="v1", cgroup_mounts=HOST.cgroup_mounts, own_cgroups=HOST.own_cgroups, userns=True)
+    assert described(create_cgroup(config(), host, "id"))[1][1] == "write limits: "
+
+
+def test_a_limit_without_its_controller_is_refused_before_anything_is_done() -> None:
+    linux = config(resources={"hugepageLimits": [{"pageSize": "2MB", "limit": 1}]})
+    with pytest.raises(OcirtError) as caught:
+        list(create_cgroup(linux, HOST, "id"))
+    assert (caught.value.code, caught.value.at) == ("cgroup", "/linux/resources/hugepageLimits/0/limit")
+    assert caught.value.what == "cannot set hugetlb limit: container could not join or create cgroup"
+
+
+def test_creation_and_its_undo(tmp_path: Any) -> None:
+    """Ordinary directories have no pseudo files, so that rmdir(2) works on them as on cgroups."""
+    (tmp_path / "pids").mkdir()
+    host = Host(cgroup="v1", cgroup_mounts={"pids": f"{tmp_path}/pids"}, own_cgroups={"pids": "/"})
+    create: Step = next(iter(create_cgroup(config(cgroupsPath="/a/b"), host_without_devices(host), "id")))
+    box = Box(SimpleNamespace())  # type: ignore[arg-type]
+    create.apply(box)
+    assert box.manager is not None
+    assert box.manager.made == [f"{tmp_path}/pids/a", f"{tmp_path}/pids/a/b"]
+    assert os.path.isdir(f"{tmp_path}/pids/a/b")
+    create.undo(box)
+    assert os.listdir(tmp_path / "pids") == []
+
+
+def host_without_devices(host: Host) -> Host:
+    host.userns = True
+    return host
+
+
+def test_undo_before_creation_does_nothing() -> None:
+    create: Step = next(iter(create_cgroup(config(), HOST, "id")))
+    create.undo(Box(SimpleNamespace()))  # type: ignore[arg-type]
+
+
+RECORD = {"kind": "v1", "paths": {name: f"/c/{name}/box" for name in CONTROLLERS}, "made": []}
+
+
+def test_exec_opens_the_recorded_cgroup() -> None:
+    (step,) = open_existing(HOST, RECORD, os.getpid(), ())
+    assert step.paths == RECORD["paths"]  # type: ignore[attr-defined]
+    assert names(join_existing(HOST)) == ["JoinCgroup"]
+
+
+def test_exec_in_a_sub_cgroup_accepts_no_other() -> None:
+    (step,) = open_existing(HOST, RECORD, os.getpid(), ("pids:sub",))
+    assert step.paths["pids"] == "/c/pids/box/sub"  # type: ignore[attr-defined]
+    assert step.instead == {}  # type: ignore[attr-defined]
+    with pytest.raises(FileNotFoundError):
+        step.apply(Box(SimpleNamespace()))  # type: ignore[arg-type]
+
+
+def test_exec_goes_where_init_went(tmp_path: Any) -> None:
+    for name in CONTROLLERS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tasks").touch()
+    now = {name: f"{tmp_path}/{name}" for name in CONTROLLERS}
+    box = Box(SimpleNamespace())  # type: ignore[arg-type]
+    OpenExistingCgroup(dict.fromkeys(CONTROLLERS, f"{tmp_path}/gone"), now).apply(box)
+    assert {os.readlink(f"/proc/self/fd/{fd}") for fd in box.fds.values()} == {f"{path}/tasks" for path in now.values()}
+    for fd in box.fds.values():
+        os.close(fd)
