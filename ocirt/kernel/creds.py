@@ -102,7 +102,11 @@ def _check_id(value: int, call: str) -> None:
 
 def join_session_keyring(name: str) -> int:
     """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: create or join the session keyring of that name; its serial."""
-    return syscall("keyctl", numbers.keyctl, f.KEYCTL_JOIN_SESSION_KEYRING, path(name), detail=f"join {name}")
+    serial = syscall("keyctl", numbers.keyctl, f.KEYCTL_JOIN_SESSION_KEYRING, path(name), detail=f"join {name}")
+    # 0: it is our session keyring already
+    return serial or syscall(
+        "keyctl", numbers.keyctl, f.KEYCTL_GET_KEYRING_ID, f.KEY_SPEC_SESSION_KEYRING, 0, detail="session keyring"
+    )
 
 
 def keyctl_setperm(serial: int, mask: int) -> None:
