@@ -44,6 +44,7 @@ FROM_LIBSECCOMP = {
     "mips64": ("mips64", 5000),
     "mips64n32": ("mips64n32", 6000),
     "parisc": ("parisc", 0),
+    "parisc64": ("parisc64", 0),
 }
 # table -> (unistd.h, macros that choose the right part of it)
 GENERIC = ("-D__BITS_PER_LONG=64", "-D__ARCH_WANT_SYS_CLONE", "-D__ARCH_WANT_SYS_CLONE3")

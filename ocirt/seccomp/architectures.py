@@ -74,7 +74,7 @@ ABIS = {
         Abi("SCMP_ARCH_MIPSEL64", 0xC0000008, 64, "<", "mips64"),
         Abi("SCMP_ARCH_MIPSEL64N32", 0xE0000008, 32, "<", "mips64n32"),
         Abi("SCMP_ARCH_PARISC", 0x0000000F, 32, ">", "parisc"),
-        Abi("SCMP_ARCH_PARISC64", 0x8000000F, 64, ">", "parisc"),
+        Abi("SCMP_ARCH_PARISC64", 0x8000000F, 64, ">", "parisc64"),
         Abi("SCMP_ARCH_M68K", 0x00000004, 32, ">", "m68k"),
         Abi("SCMP_ARCH_SH", 0x4000002A, 32, "<", "sh"),
         Abi("SCMP_ARCH_SHEB", 0x0000002A, 32, ">", "sh"),

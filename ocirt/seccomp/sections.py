@@ -114,7 +114,7 @@ def _points(
             choices[number] = choices.get(number, []) + through
     for number, pairs in choices.items():
         if number not in points:
-            points[number] = Choice(_ordered(pairs), abi.bits)
+            points[number] = Choice(_ordered(pairs, number, numbers), abi.bits)
     return points
 
 
@@ -134,22 +134,21 @@ def _through_multiplexer(tests: Tests, call: int) -> Tests:
     return ((0, "EQ", call, LOW_WORD), *(test for test in tests if test[0] != 0))
 
 
-def _ordered(pairs: list[Alternative]) -> tuple[Alternative, ...]:
+def _ordered(pairs: list[Alternative], number: int, numbers: dict[str, int]) -> tuple[Alternative, ...]:
     """Alternatives in the order in which they are tried.
 
     With one action the order does not matter.  With several, libseccomp's order holds, whatever
     the profile's: higher argument first, then EQ and NE before LT and LE before GT and GE, then the
     narrower value.  Raises ConfigError when the same tests have two actions.
     """
-    if len({action for tests, action in pairs}) == 1:
+    if len({action for _tests, action in pairs}) == 1:
         return tuple(pairs)
     actions: dict[Tests, int] = {}
     for tests, action in pairs:
         if actions.setdefault(tests, action) != action:
+            name = next(name for name in numbers if numbers[name] == number)
             raise ConfigError(
-                "rule",
-                f"two seccomp rules have the same tests but different actions: {tests}",
-                "/linux/seccomp/syscalls",
+                "rule", f"seccomp rules for {name} give two actions to the same arguments", "/linux/seccomp/syscalls"
             )
     return tuple(sorted(actions.items(), key=lambda pair: [_rank(*test) for test in pair[0]]))
 
