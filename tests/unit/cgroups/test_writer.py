@@ -20,19 +20,25 @@ def cgroup(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Refusals(dict[bytes, list[int]]):
+    """Text of a write -> the errnos of its next attempts.  log: every attempt."""
+
+    def __init__(self) -> None:
+        self.log: list[bytes] = []
+
+
 @pytest.fixture
-def refusals(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, list[int]]:
-    """Text of a write -> the errnos of its next attempts; every attempt is noted under b"log"."""
-    plan: dict[bytes, list[int]] = {b"log": []}
+def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
+    plan = Refusals()
     real = os.write
 
     def write(fd: int, data: bytes) -> int:
-        plan[b"log"].append(data)  # type: ignore[arg-type]
+        plan.log.append(data)
         if plan.get(data):
             raise OSError(plan[data].pop(0), "refused")
         return real(fd, data)
 
-    monkeypatch.setattr(writer.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     return plan
 
 
@@ -41,21 +47,19 @@ SWAP = Write("memory.swap", "40", "/swap", "memory", group="memory")
 PIDS = Write("pids.max", "7", "/pids", "pids")
 
 
-def test_values_arrive_whole_and_in_order(cgroup: Path, refusals: dict[bytes, list[int]]) -> None:
+def test_values_arrive_whole_and_in_order(cgroup: Path, refusals: Refusals) -> None:
     write_all({"memory": str(cgroup), "pids": str(cgroup)}, [LIMIT, SWAP, PIDS])
-    assert refusals[b"log"] == [b"20", b"40", b"7"]
+    assert refusals.log == [b"20", b"40", b"7"]
     assert (cgroup / "memory.limit").read_text() == "20"
 
 
-def test_what_is_refused_is_tried_again_after_the_rest_of_its_group(
-    cgroup: Path, refusals: dict[bytes, list[int]]
-) -> None:
+def test_what_is_refused_is_tried_again_after_the_rest_of_its_group(cgroup: Path, refusals: Refusals) -> None:
     refusals[b"20"] = [errno.EINVAL]
     write_all({"memory": str(cgroup), "pids": str(cgroup)}, [LIMIT, SWAP, PIDS])
-    assert refusals[b"log"] == [b"20", b"40", b"20", b"7"]
+    assert refusals.log == [b"20", b"40", b"20", b"7"]
 
 
-def test_a_group_without_progress_reports_its_first_refusal(cgroup: Path, refusals: dict[bytes, list[int]]) -> None:
+def test_a_group_without_progress_reports_its_first_refusal(cgroup: Path, refusals: Refusals) -> None:
     refusals[b"20"] = [errno.EINVAL] * 9
     refusals[b"40"] = [errno.EBUSY] * 9
     with pytest.raises(OcirtError) as caught:
@@ -66,15 +70,15 @@ def test_a_group_without_progress_reports_its_first_refusal(cgroup: Path, refusa
     assert error.detail == f"{cgroup}/memory.limit"
 
 
-def test_no_second_try_for_what_order_cannot_mend(cgroup: Path, refusals: dict[bytes, list[int]]) -> None:
+def test_no_second_try_for_what_order_cannot_mend(cgroup: Path, refusals: Refusals) -> None:
     refusals[b"20"] = [errno.EPERM]
     with pytest.raises(OcirtError) as caught:
         write_all({"memory": str(cgroup)}, [LIMIT, SWAP])
     assert caught.value.errno == errno.EPERM
-    assert refusals[b"log"] == [b"20"]
+    assert refusals.log == [b"20"]
 
 
-def test_memory_in_use_is_said_with_figures(cgroup: Path, refusals: dict[bytes, list[int]]) -> None:
+def test_memory_in_use_is_said_with_figures(cgroup: Path, refusals: Refusals) -> None:
     (cgroup / "memory.usage_in_bytes").write_text("30\n")
     (cgroup / "memory.max_usage_in_bytes").write_text("35\n")
     refusals[b"20"] = [errno.EBUSY] * 2
