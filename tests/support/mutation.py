@@ -6,10 +6,11 @@ import copy
 from random import Random
 from typing import Any
 
+# No text ends in a newline: Python's re, and so jsonschema, lets $ match before it; ECMA's $ and ours do not.
 SCALARS: tuple[object, ...] = (
     None, True, False, 0, 1, -1, 1.0, 1.5, 1e3, 511, 512, 65535, 65536, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1,
     2**32 - 1, 2**32, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64 - 1, 2**64, 10**30, float("inf"),
-    "", "0", "x", "private", "rslave", "mount", "c", "MB:0=1", "MB:\n", "2MB", "0MB", "1TB", "64kB", "RLIMIT_CPU",
+    "", "0", "x", "private", "rslave", "mount", "c", "MB:0=1", "MB:\nL3:", "2MB", "0MB", "1TB", "64kB", "RLIMIT_CPU",
     "RLIMIT_", "RLIMIT_CPU2", "rlimit_cpu", "0-3,7", "0-a", "SCMP_ACT_ALLOW", "scmp_act_allow", "SCMP_CMP_EQ",
     "SCHED_OTHER", "MPOL_BIND", "LINUX", "\u0660", "1\u0661MB", "\ud7ff",
 )  # fmt: skip
