@@ -1,0 +1,187 @@
+"""Planning mounts, and mounting file systems."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ocirt.config.views import Config
+from ocirt.errors import ConfigError, OcirtError
+from ocirt.host import Host
+from ocirt.kernel import flags as f
+from ocirt.pipeline import Step
+from ocirt.stages.mounts import mount_sources, mounts
+from tests.support.recorder import kernel_error, recorded_box
+
+HOST = Host(cgroup="hybrid", cgroup_mounts={"memory": "/sys/fs/cgroup/memory"})
+
+
+def config(*entries: dict[str, Any], kinds: tuple[str, ...] = ("mount",)) -> Config:
+    namespaces: list[dict[str, str]] = []
+    for kind in kinds:
+        name, _, path = kind.partition("=")
+        namespaces.append({"type": name, "path": path} if path else {"type": name})
+    return Config({"mounts": list(entries), "linux": {"namespaces": namespaces}})
+
+
+def entry(destination: str, kind: str = "tmpfs", *options: str, source: str = "source") -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def steps(*entries: dict[str, Any], kinds: tuple[str, ...] = ("mount",)) -> list[Step]:
+    return list(mounts(config(*entries, kinds=kinds), HOST, "/bundle"))
+
+
+def test_plan_keeps_the_order() -> None:
+    planned = steps(
+        entry("/proc", "proc"),
+        entry("/dev/", "tmpfs", "nosuid", "size=4k"),
+        entry("/data", "none", "rbind", "ro", source="sub"),
+        entry("/abs", "bind", "bind", source="/host/dir"),
+        entry("/data", "none", "remount", "rw"),
+        entry("/sys/fs/cgroup", "cgroup", "ro"),
+        entry("/untyped", ""),
+    )
+    assert [(step.at, step.describe()) for step in planned] == [
+        ("/mounts/0", "mount proc on /proc"),
+        ("/mounts/1", "mount tmpfs on /dev (nosuid,size=4k)"),
+        ("/mounts/2", "bind /bundle/sub on /data (rbind,ro)"),
+        ("/mounts/3", "bind /host/dir on /abs (bind)"),
+        ("/mounts/4", "remount /data (remount,rw)"),
+        ("/mounts/5", "bind the container's own 1 cgroup hierarchies below /sys/fs/cgroup (ro)"),
+        ("/mounts/6", "mount (no type) on /untyped"),
+    ]
+
+
+def test_relative_destination_is_accepted_with_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    assert steps(entry("a/b"))[0].describe() == "mount tmpfs on /a/b"
+    assert 'mount destination \\"a/b\\" is not absolute' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mount", "at"),
+    [
+        (entry("/a", "none", "bind", "ro", "size=1"), "/mounts/0/options"),
+        ({"destination": "/a", "options": ["bind"]}, "/mounts/0"),
+    ],
+)
+def test_refused(mount: dict[str, Any], at: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        steps(mount)
+    assert (caught.value.code, caught.value.at) == ("rule", at)
+
+
+def test_data_on_a_bind_is_refused_in_the_words_of_engines() -> None:
+    with pytest.raises(ConfigError, match="bind mounts cannot have any filesystem-specific options applied"):
+        steps(entry("/a", "none", "bind", "size=1"))
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        entry("/a", "none", "bind", "idmap"),
+        {**entry("/a", "none", "bind"), "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]},
+    ],
+)
+def test_id_mapped_mounts_are_not_supported_yet(mount: dict[str, Any]) -> None:
+    with pytest.raises(OcirtError) as caught:
+        steps(mount)
+    assert (caught.value.code, caught.value.at) == ("unsupported", "/mounts/0")
+
+
+def test_mounts_need_a_mount_namespace() -> None:
+    with pytest.raises(ConfigError) as caught:
+        steps(entry("/a"), kinds=("pid",))
+    assert (caught.value.what, caught.value.at) == ("mounts need a mount namespace", "/mounts")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "opened"), [(("mount",), 0), (("mount", "user"), 1), (("mount=/n",), 1), (("mount", "user=/n"), 1)]
+)
+def test_sources_that_only_the_runtime_reaches(kinds: tuple[str, ...], opened: int) -> None:
+    entries = entry("/a"), entry("/b", "none", "rbind"), entry("/c", "none", "bind", "remount")
+    planned = list(mount_sources(config(*entries, kinds=kinds), "/bundle"))
+    assert [step.describe() for step in planned] == ["open the bind source /bundle/source"] * opened
+
+
+ANSWERS: dict[str, Any] = {
+    "make_in_root": (5, False),
+    "path_of": ["/r", "/r/a"],
+    "fstat": SimpleNamespace(st_mode=stat.S_IFDIR | 0o1731),
+    "open_in_root": 6,
+    "mount_id": [(20, True), (10, False)],
+}
+
+
+def test_mount_goes_to_the_verified_descriptor() -> None:
+    box, kernel = recorded_box(**ANSWERS)
+    steps(entry("/a", "proc", "nosuid", "rslave", "opt"))[0].apply(box)
+    assert [call for call in kernel.calls if call[0] not in ("path_of", "mount_id", "open_in_root")] == [
+        ("make_in_root", 1002, "/a", ("symlinks", False)),
+        ("fchdir", 5),
+        ("mount", "source", ".", "proc", f.MS_NOSUID, "opt"),
+        ("close", 5),
+        ("mount_setattr", 6, "", f.AT_RECURSIVE, 0, 0, f.MS_SLAVE),
+        ("close", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "made", "data", "flags"),
+    [
+        (("size=4k",), False, "mode=1731,size=4k", 0),
+        ((), False, "mode=1731", 0),
+        (("mode=700",), False, "mode=700", 0),
+        (("size=4k", "mode=700"), False, "size=4k,mode=700", 0),
+        (("size=4k",), True, "size=4k", 0),
+        (("ro", "nodev"), True, "", f.MS_NODEV),
+    ],
+)
+def test_tmpfs(options: tuple[str, ...], made: bool, data: str, flags: int) -> None:
+    box, kernel = recorded_box(**{**ANSWERS, "make_in_root": (5, made)})
+    steps(entry("/a", "tmpfs", *options))[0].apply(box)
+    assert [call for call in kernel.calls if call[0] == "mount"] == [("mount", "source", ".", "tmpfs", flags, data)]
+
+
+@pytest.mark.parametrize("fstype", ["proc", "sysfs"])
+@pytest.mark.parametrize("number", [errno.ELOOP, errno.ENOTDIR])
+def test_ordinary_directory(fstype: str, number: int) -> None:
+    box, _ = recorded_box(make_in_root=kernel_error(number, "openat2"))
+    with pytest.raises(OcirtError) as caught:
+        steps(entry("/a", fstype))[0].apply(box)
+    assert caught.value.what.endswith(f'filesystem "{fstype}" must be mounted on ordinary directory')
+    assert caught.value.errno == number
+
+
+def test_links_to_other_targets_are_followed() -> None:
+    box, kernel = recorded_box(**ANSWERS)
+    steps(entry("/a", "mqueue"))[0].apply(box)
+    assert kernel.calls[0] == ("make_in_root", 1002, "/a", ("symlinks", True))
+
+
+@pytest.mark.parametrize(("kinds", "bound"), [(("mount", "user"), True), (("mount", "user", "network"), False)])
+def test_sysfs_of_somebody_elses_network(kinds: tuple[str, ...], bound: bool) -> None:
+    box, kernel = recorded_box(**ANSWERS, mount=kernel_error(errno.EPERM, "mount"), open_tree=9)
+    step = steps(entry("/a", "sysfs", "ro"), kinds=kinds)[0]
+    if not bound:
+        with pytest.raises(OcirtError) as caught:
+            step.apply(box)
+        assert (caught.value.call, caught.value.errno) == ("mount", errno.EPERM)
+        return
+    step.apply(box)
+    assert ("mount_setattr", 9, "", f.AT_RECURSIVE, f.MOUNT_ATTR_RDONLY, 0) in kernel.calls
+    assert ("move_mount", 9, "", 5, "") in kernel.calls
+
+
+def test_remount() -> None:
+    box, kernel = recorded_box(path_of=["/r", "/r/a"], open_in_root=6, statfs_type=1)
+    steps(entry("/a", "none", "remount", "ro", "size=1"))[0].apply(box)
+    assert kernel.calls[-3:] == [
+        ("fchdir", 6),
+        ("mount", "source", ".", "", f.MS_REMOUNT | f.MS_RDONLY, "size=1"),
+        ("close", 6),
+    ]
