@@ -1,0 +1,145 @@
+"""update: what is asked for arrives in the kernel, what is not stays, and a failure changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.host import Place
+from tests.support.runtime import Runtime
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def limited(runtime: Runtime, bundle: Bundle) -> Iterator[Bundle]:
+    bundle.resources(
+        memory={"limit": 64 * MIB}, pids={"limit": 20}, cpu={"shares": 512, "quota": 50000, "period": 100000}
+    )
+    runtime.launch(bundle.script("sleep 1000"))
+    yield bundle
+    runtime.stop(bundle)
+
+
+@pytest.fixture
+def read(place: Place, limited: Bundle) -> Callable[[str, str], str]:
+    return lambda controller, file: Path(place.cgroup(controller), limited.id, file).read_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("options", "controller", "file", "expected"),
+    [
+        (["--memory", "32m"], "memory", "memory.limit_in_bytes", str(32 * MIB)),
+        (["--memory", str(48 * MIB)], "memory", "memory.limit_in_bytes", str(48 * MIB)),
+        (["--memory", "-1"], "memory", "memory.limit_in_bytes", "9223372036854771712"),
+        (["--memory", "1g", "--memory-swap", "2g"], "memory", "memory.memsw.limit_in_bytes", str(2048 * MIB)),
+        (["--memory-reservation", "16M"], "memory", "memory.soft_limit_in_bytes", str(16 * MIB)),
+        (["--pids-limit", "7"], "pids", "pids.max", "7"),
+        (["--pids-limit", "-1"], "pids", "pids.max", "max"),
+        (["--cpu-share", "100"], "cpu", "cpu.shares", "100"),
+        (["--cpu-quota", "20000"], "cpu", "cpu.cfs_quota_us", "20000"),
+        (["--cpu-period", "200000"], "cpu", "cpu.cfs_period_us", "200000"),
+        (["--cpuset-cpus", "0"], "cpuset", "cpuset.cpus", "0"),
+        (["--cpuset-mems", "0"], "cpuset", "cpuset.mems", "0"),
+    ],
+)
+def test_option(
+    runtime: Runtime,
+    limited: Bundle,
+    read: Callable[[str, str], str],
+    options: list[str],
+    controller: str,
+    file: str,
+    expected: str,
+) -> None:
+    runtime.ok("update", *options, limited.id)
+    assert read(controller, file) == expected
+
+
+def test_the_rest_stays(runtime: Runtime, limited: Bundle, read: Callable[[str, str], str]) -> None:
+    runtime.ok("update", "--pids-limit", "7", limited.id)
+    assert read("memory", "memory.limit_in_bytes") == str(64 * MIB)
+    assert read("cpu", "cpu.shares") == "512"
+    runtime.ok("update", "--cpu-period", "50000", limited.id)
+    assert (read("cpu", "cpu.cfs_quota_us"), read("cpu", "cpu.cfs_period_us")) == ("50000", "50000")
+
+
+def test_resources_from_a_file(
+    runtime: Runtime, limited: Bundle, read: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    resources = tmp_path / "resources.json"
+    resources.write_text(json.dumps({"memory": {"limit": 40 * MIB, "reservation": 0}, "pids": {"limit": 5}}))
+    runtime.ok("update", "--resources", str(resources), "--pids-limit", "9", limited.id)
+    assert read("memory", "memory.limit_in_bytes") == str(40 * MIB)
+    assert read("pids", "pids.max") == "5"
+
+
+def test_resources_from_standard_input(runtime: Runtime, limited: Bundle, read: Callable[[str, str], str]) -> None:
+    runtime.ok("update", "-r", "-", limited.id, stdin='{"pids": {"limit": 6}}')
+    assert read("pids", "pids.max") == "6"
+
+
+def test_device_rules_are_left_alone(runtime: Runtime, limited: Bundle, read: Callable[[str, str], str]) -> None:
+    before = read("devices", "devices.list")
+    runtime.ok("update", "--pids-limit", "6", limited.id)
+    assert read("devices", "devices.list") == before
+
+
+def test_a_paused_container_stays_paused(runtime: Runtime, limited: Bundle, read: Callable[[str, str], str]) -> None:
+    runtime.ok("pause", limited.id)
+    runtime.ok("update", "--pids-limit", "8", limited.id)
+    assert (read("pids", "pids.max"), runtime.status(limited)) == ("8", "paused")
+    runtime.ok("resume", limited.id)
+
+
+@pytest.mark.only_ocirt("others leave the part that succeeded, or restore what the configuration says")
+def test_a_failure_takes_everything_back(runtime: Runtime, limited: Bundle, read: Callable[[str, str], str]) -> None:
+    runtime.ok("update", "--memory", "80m", limited.id)
+    says = "the minimum allowed cpu-shares is 2"
+    runtime.fails("update", "--memory", "32m", "--cpu-share", "1", "--pids-limit", "3", limited.id, says=says)
+    assert read("memory", "memory.limit_in_bytes") == str(80 * MIB)
+    assert (read("cpu", "cpu.shares"), read("pids", "pids.max")) == ("512", "20")
+
+
+@pytest.mark.only_ocirt("the words are ours")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--memory", "12q"], "invalid size: '12q'"),
+        (["--memory", "4k"], "unable to set memory limit to 4096 (current usage: "),
+        (["--pids-limit", "x"], 'invalid value for pids-limit: parsing "x": invalid syntax'),
+        (["--blkio-weight", "70000"], "[/blockIO/weight]"),
+        (["--l3-cache-schema", "L3:0=f"], "Intel RDT/CAT: l3 cache schema is not enabled"),
+        (["--mem-bw-schema", "MB:0=9"], "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+        (["--resources", "/nonexistent"], "no such file or directory"),
+    ],
+)
+def test_what_is_refused(runtime: Runtime, limited: Bundle, options: list[str], says: str) -> None:
+    runtime.fails("update", *options, limited.id, says=says)
+
+
+@pytest.mark.only_ocirt("the words are ours")
+def test_refused_resources_name_the_setting(runtime: Runtime, limited: Bundle) -> None:
+    for text, says in (
+        ('{"memory": {"limit": "1g"}}', "[/memory/limit]"),
+        ('{"unified": {"pids.max": "3"}}', "cannot use unified on cgroup v1"),
+        ('{"memory": {"limit": 200, "swap": 100}}', "memory+swap limit should be >= memory limit"),
+    ):
+        runtime.fails("update", "-r", "-", limited.id, stdin=text, says=says)
+
+
+@pytest.mark.differs(crun="1.8 writes the kernel memory limits")
+def test_kernel_memory_is_ignored_with_a_warning(runtime: Runtime, limited: Bundle) -> None:
+    result = runtime.ok("update", "--kernel-memory", "1m", "--pids-limit", "9", limited.id)
+    assert "Kernel memory settings are ignored" in result.err
+
+
+def test_stopped_container(runtime: Runtime, bundle: Bundle) -> None:
+    runtime.launch(bundle.script("true"))
+    runtime.wait(bundle)
+    runtime.fails("update", "--pids-limit", "5", bundle.id, says="container not running")
+    runtime.ok("delete", bundle.id)
