@@ -369,3 +369,37 @@ class TestSysctl:
     @pytest.mark.parametrize("key", ["net..x", "net/../kernel/core_pattern", "/kernel/x", ""])
     def test_keys_that_are_paths(self, bundle: Path, key: str) -> None:
         assert failure(bundle, configuration(PROC, sysctl={key: "1"})).code == "rule"
+
+
+class TestUserNamespace:
+    """Only user 0 is mapped; the host's mounts are locked and its devices cannot be made."""
+
+    KINDS = ("user", "mount", "pid", "ipc", "network", "uts")
+
+    def test_devices_are_bound(self, bundle: Path) -> None:
+        config = configuration(PROC, DEV, SYS, namespaces=self.KINDS, maskedPaths=["/proc/keys", "/sys/firmware"])
+
+        def look() -> tuple[Any, ...]:
+            status = os.stat("/dev/null")
+            return status.st_rdev, os.stat("/proc/keys").st_rdev, [x for x in mountinfo("/dev") if "null" in x]
+
+        device, masked, mounted = inside(bundle, config, look)
+        assert (device, masked) == (os.makedev(1, 3), os.makedev(1, 3))
+        assert [line.split(" ")[0] for line in mounted] == ["/dev/null"]
+
+    def test_source_that_only_the_runtime_may_walk_to(self, bundle: Path) -> None:
+        (bundle / "closed/source").mkdir(parents=True)
+        (bundle / "closed/source/file").write_text("content")
+        os.chown(bundle / "closed", 1000, 1000)
+        os.chmod(bundle / "closed", 0o700)
+        bind = {"destination": "/data", "source": "closed/source", "options": ["rbind", "ro", "rshared"]}
+        config = configuration(PROC, bind, namespaces=self.KINDS)
+        content, mounted = inside(bundle, config, lambda: (Path("/data/file").read_text(), mountinfo("/data")))
+        assert content == "content"
+        assert mounted[0].startswith("/data ro,")
+
+    def test_sysfs_without_a_network_namespace(self, bundle: Path) -> None:
+        config = configuration(PROC, SYS, namespaces=("user", "mount", "pid"))
+        mounted = inside(bundle, config, lambda: mountinfo("/sys"))
+        assert mounted[0].startswith("/sys ro,")
+        assert all(" ro," in line for line in mounted)

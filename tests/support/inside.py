@@ -12,7 +12,15 @@ from ocirt.config.views import Config
 from ocirt.errors import OcirtError
 from ocirt.host import probe_host
 from ocirt.kernel import live
-from ocirt.kernel.flags import CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS
+from ocirt.kernel.flags import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
 from ocirt.pipeline import HOST, INIT, Stage, run
 from ocirt.stages.console import console
 from ocirt.stages.devices import devices
@@ -30,6 +38,7 @@ FLAGS = {
     "network": CLONE_NEWNET,
     "pid": CLONE_NEWPID,
     "cgroup": CLONE_NEWCGROUP,
+    "user": CLONE_NEWUSER,
 }
 
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
@@ -77,26 +86,35 @@ def inside(
     flags = 0
     for namespace in config.linux.namespaces if config.linux else ():
         flags |= FLAGS[namespace.type]
-    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    box = Box(live)
+    box.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    if console_socket >= 0:
+        box.fds["console-socket"] = console_socket
 
     def child() -> Any:
-        box = Box(live)
-        box.proc = proc
-        if console_socket >= 0:
-            box.fds["console-socket"] = console_socket
-        try:
-            # Planned here: what planning raises is a failure too.
-            return _fork_into_pid_namespace(lambda: _look(box, config, str(bundle), no_pivot, look), flags)
-        except OcirtError as error:
-            return "failed", error.to_record()
+        if flags & CLONE_NEWUSER:
+            _map_root_only()
+        return _fork_into_pid_namespace(lambda: _look(box, config, str(bundle), no_pivot, look), flags)
 
     try:
+        run((Stage("sources", HOST, mount_sources(config, str(bundle))),), box)
         good, answer = in_namespaces(child, flags or CLONE_NEWUTS)
+    except OcirtError as error:
+        raise Failed(error.to_record()) from None
     finally:
-        os.close(proc)
+        for fd in (box.proc, *box.fds.values()):
+            if fd != console_socket:
+                os.close(fd)
     if good == "failed":
         raise Failed(answer)
     return answer
+
+
+def _map_root_only() -> None:
+    """The one mapping that a process may write for itself, user_namespaces(7)."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text("0 0 1")
+    Path("/proc/self/gid_map").write_text("0 0 1")
 
 
 def _fork_into_pid_namespace(function: Callable[[], Any], flags: int) -> Any:
@@ -114,7 +132,6 @@ def _look(box: Box, config: Config, bundle: str, no_pivot: bool, look: Callable[
 
 
 def _stages(config: Config, bundle: str, no_pivot: bool) -> Iterator[Stage]:
-    yield Stage("sources", HOST, mount_sources(config, bundle))
     yield Stage("rootfs", INIT, prepare_root(config, bundle, no_pivot))
     yield Stage("mounts", INIT, mounts(config, probe_host(), bundle))
     yield Stage("devices", INIT, devices(config))
