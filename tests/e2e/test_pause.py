@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.bundles import Bundle
 from tests.support.runtime import Runtime, poll
 
@@ -24,6 +26,7 @@ def test_a_paused_container_stands_still(runtime: Runtime, bundle: Bundle) -> No
     runtime.stop(bundle)
 
 
+@pytest.mark.differs(crun="1.8 pauses what is paused")
 def test_pause_twice(runtime: Runtime, bundle: Bundle) -> None:
     runtime.launch(bundle.script("sleep 1000"))
     runtime.ok("pause", bundle.id)
@@ -46,6 +49,7 @@ def test_unknown_container(runtime: Runtime, bundle: Bundle) -> None:
         runtime.fails(verb, bundle.id, says="container does not exist")
 
 
+@pytest.mark.differs(crun="1.8 leaves the killed process frozen")
 def test_a_paused_container_can_be_killed(runtime: Runtime, bundle: Bundle) -> None:
     runtime.launch(bundle.script("sleep 1000"))
     runtime.ok("pause", bundle.id)
