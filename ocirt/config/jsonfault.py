@@ -9,6 +9,12 @@ import re
 
 from ocirt.errors import ConfigError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Step = Callable[[], "Step | None"]
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"-?[A-Za-z]+")
@@ -73,9 +79,9 @@ class _Reader:
 
     def read(self) -> None:
         self.skip_space()
-        self.value()
-        while self.stack:
-            self.after_value()
+        step: Step | None = self.value
+        while step is not None:
+            step = step()
         if self.here < len(self.text):
             raise _Fault(self.here, "text after the end of the document")
 
@@ -90,12 +96,13 @@ class _Reader:
     def peek(self) -> str:
         return self.text[self.here : self.here + 1]
 
-    def value(self) -> None:
-        """Read a scalar, or open an array or object up to its first value."""
+    # Each of these four reads one piece and returns what reads the next, None at the end: no recursion.
+
+    def value(self) -> Step:
+        """Read a scalar, or open an array or object."""
         character = self.peek()
         if character in ("{", "["):
-            self.open(character)
-            return
+            return self.open(character)
         if character == '"':
             self.string()
         elif character == "-" or character.isdigit():
@@ -103,8 +110,9 @@ class _Reader:
         else:
             self.word()
         self.skip_space()
+        return self.after_value
 
-    def open(self, bracket: str) -> None:
+    def open(self, bracket: str) -> Step:
         if len(self.stack) == self.max_depth:
             raise _Fault(self.here, f"nested more than {self.max_depth} levels deep")
         self.here += 1
@@ -112,33 +120,29 @@ class _Reader:
         if self.peek() == ("}" if bracket == "{" else "]"):
             self.here += 1
             self.skip_space()
-            return
+            return self.after_value
         self.stack.append({} if bracket == "{" else 0)
-        if bracket == "{":
-            self.member()
-        else:
-            self.value()
+        return self.member if bracket == "{" else self.value
 
-    def after_value(self) -> None:
+    def after_value(self) -> Step | None:
+        if not self.stack:
+            return None
         level = self.stack[-1]
         closing = "]" if isinstance(level, int) else "}"
         character = self.peek()
+        if character not in (",", closing):
+            raise _Fault(self.here, f'expected "," or "{closing}", found {self.shown()}')
+        self.here += 1
+        self.skip_space()
         if character == closing:
             self.stack.pop()
-            self.here += 1
-            self.skip_space()
-        elif character != ",":
-            raise _Fault(self.here, f'expected "," or "{closing}", found {self.shown()}')
-        else:
-            self.here += 1
-            self.skip_space()
-            if isinstance(level, int):
-                self.stack[-1] = level + 1
-                self.value()
-            else:
-                self.member()
+            return self.after_value
+        if isinstance(level, int):
+            self.stack[-1] = level + 1
+            return self.value
+        return self.member
 
-    def member(self) -> None:
+    def member(self) -> Step:
         names = self.stack[-1]
         assert isinstance(names, dict)
         start = self.here
@@ -155,7 +159,7 @@ class _Reader:
             raise _Fault(self.here, f'expected ":", found {self.shown()}')
         self.here += 1
         self.skip_space()
-        self.value()
+        return self.value
 
     def string(self) -> str:
         start = self.here

@@ -91,8 +91,8 @@ def _integer(value: Any, shape: tuple[Any, ...], at: str) -> None:
 
 
 def _enum(value: Any, shape: tuple[Any, ...], at: str) -> None:
-    if type(value) is not str or value not in shape[1:]:
-        _wrong("one of " + ", ".join(shape[1:]), value, at)
+    if type(value) is not str or value not in shape[1]:
+        _wrong("one of " + ", ".join(shape[1]), value, at)
 
 
 def _pattern(value: Any, shape: tuple[Any, ...], at: str) -> None:

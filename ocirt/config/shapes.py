@@ -3,7 +3,7 @@
 A shape is one of
     str, bool                                  the type
     ("integer", minimum, maximum)              None: no bound
-    ("enum", value, ...)                       one of these strings
+    ("enum", (value, ...))                     one of these strings
     ("pattern", expression)                    a string; schema.py has a test for each expression
     ("array", shape, least number of items)
     ("map", shape)                             an object with any names
@@ -33,20 +33,20 @@ USER: Shape = ("object", (), {"uid": UINT32, "gid": UINT32, "umask": UINT32, "ad
 CAPABILITIES: Shape = ("object", (), {"bounding": STRINGS, "effective": STRINGS, "permitted": STRINGS, "inheritable": STRINGS, "ambient": STRINGS})
 RLIMIT: Shape = ("object", ('type', 'soft', 'hard'), {"type": ("pattern", '^RLIMIT_[A-Z]+$'), "soft": UINT64, "hard": UINT64})
 INT32: Shape = ("integer", -2147483648, 2147483647)
-SCHEDULER: Shape = ("object", ('policy',), {"policy": ("enum", "SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE"), "nice": INT32, "priority": INT32, "flags": ("array", ("enum", "SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX"), 0), "runtime": UINT64, "deadline": UINT64, "period": UINT64})
-IO_PRIORITY: Shape = ("object", ('class',), {"class": ("enum", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"), "priority": INT32})
+SCHEDULER: Shape = ("object", ('policy',), {"policy": ("enum", ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE", )), "nice": INT32, "priority": INT32, "flags": ("array", ("enum", ("SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_KEEP_POLICY", "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX", )), 0), "runtime": UINT64, "deadline": UINT64, "period": UINT64})
+IO_PRIORITY: Shape = ("object", ('class',), {"class": ("enum", ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE", )), "priority": INT32})
 EXEC_CPU_AFFINITY: Shape = ("object", (), {"initial": ("pattern", '^[0-9, -]*$'), "final": ("pattern", '^[0-9, -]*$')})
 PROCESS: Shape = ("object", ('cwd',), {"terminal": bool, "consoleSize": CONSOLE_SIZE, "cwd": str, "env": STRINGS, "args": STRINGS, "commandLine": str, "user": USER, "capabilities": CAPABILITIES, "noNewPrivileges": bool, "rlimits": ("array", RLIMIT, 0), "oomScoreAdj": ("integer", None, None), "apparmorProfile": str, "selinuxLabel": str, "scheduler": SCHEDULER, "ioPriority": IO_PRIORITY, "execCPUAffinity": EXEC_CPU_AFFINITY})
 HOOK: Shape = ("object", ('path',), {"path": str, "args": STRINGS, "env": STRINGS, "timeout": ("integer", 1, None)})
 HOOK_LIST: Shape = ("array", HOOK, 0)
 HOOKS: Shape = ("object", (), {"prestart": HOOK_LIST, "createRuntime": HOOK_LIST, "createContainer": HOOK_LIST, "startContainer": HOOK_LIST, "poststart": HOOK_LIST, "poststop": HOOK_LIST})
 TEXTS: Shape = ("map", str)
-NAMESPACE_TYPE: Shape = ("enum", "mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time")
+NAMESPACE_TYPE: Shape = ("enum", ("mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time", ))
 NAMESPACE: Shape = ("object", ('type',), {"type": NAMESPACE_TYPE, "path": str})
 INT64: Shape = ("integer", -9223372036854775808, 9223372036854775807)
 TIME_OFFSET: Shape = ("object", (), {"secs": INT64, "nanosecs": UINT32})
 PERMISSIONS: Shape = ("integer", 0, 511)
-DEVICE: Shape = ("object", ('type', 'path'), {"type": ("enum", "c", "b", "u", "p"), "path": str, "major": INT64, "minor": INT64, "fileMode": PERMISSIONS, "uid": UINT32, "gid": UINT32})
+DEVICE: Shape = ("object", ('type', 'path'), {"type": ("enum", ("c", "b", "u", "p", )), "path": str, "major": INT64, "minor": INT64, "fileMode": PERMISSIONS, "uid": UINT32, "gid": UINT32})
 NET_DEVICE: Shape = ("object", (), {"name": str})
 DEVICE_CGROUP: Shape = ("object", ('allow',), {"allow": bool, "type": str, "major": INT64, "minor": INT64, "access": str})
 MEMORY: Shape = ("object", (), {"limit": INT64, "reservation": INT64, "swap": INT64, "kernel": INT64, "kernelTCP": INT64, "swappiness": UINT64, "disableOOMKiller": bool, "useHierarchy": bool, "checkBeforeUpdate": bool})
@@ -62,20 +62,20 @@ INTERFACE_PRIORITY: Shape = ("object", ('name', 'priority'), {"name": str, "prio
 NETWORK: Shape = ("object", (), {"classID": UINT32, "priorities": ("array", INTERFACE_PRIORITY, 0)})
 RDMA: Shape = ("object", (), {"hcaHandles": UINT32, "hcaObjects": UINT32})
 RESOURCES: Shape = ("object", (), {"devices": ("array", DEVICE_CGROUP, 0), "memory": MEMORY, "cpu": CPU, "pids": PIDS, "blockIO": BLOCK_IO, "hugepageLimits": ("array", HUGEPAGE_LIMIT, 0), "network": NETWORK, "rdma": ("map", RDMA), "unified": TEXTS})
-ACTION: Shape = ("enum", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY")
-ARCHITECTURE: Shape = ("enum", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64", "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB", "SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64")
-FLAG: Shape = ("enum", "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
-OPERATOR: Shape = ("enum", "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ")
+ACTION: Shape = ("enum", ("SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", ))
+ARCHITECTURE: Shape = ("enum", ("SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64", "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB", "SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64", ))
+FLAG: Shape = ("enum", ("SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", ))
+OPERATOR: Shape = ("enum", ("SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ", ))
 SYSCALL_ARG: Shape = ("object", ('index', 'value', 'op'), {"index": UINT32, "value": UINT64, "valueTwo": UINT64, "op": OPERATOR})
 SYSCALL: Shape = ("object", ('names', 'action'), {"names": ("array", str, 1), "action": ACTION, "errnoRet": UINT32, "args": ("array", SYSCALL_ARG, 0)})
 SECCOMP: Shape = ("object", ('defaultAction',), {"defaultAction": ACTION, "defaultErrnoRet": UINT32, "architectures": ("array", ARCHITECTURE, 0), "flags": ("array", FLAG, 0), "listenerPath": str, "listenerMetadata": str, "syscalls": ("array", SYSCALL, 0)})
 INTEL_RDT: Shape = ("object", (), {"closID": str, "schemata": STRINGS, "l3CacheSchema": str, "memBwSchema": ("pattern", '^MB:[^\\n]*$'), "enableMonitoring": bool})
-MEMORY_POLICY: Shape = ("object", (), {"mode": ("enum", "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED", "MPOL_PREFERRED_MANY", "MPOL_LOCAL"), "nodes": str, "flags": ("array", ("enum", "MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"), 0)})
-PERSONALITY: Shape = ("object", (), {"domain": ("enum", "LINUX", "LINUX32"), "flags": STRINGS})
-LINUX: Shape = ("object", (), {"namespaces": ("array", NAMESPACE, 0), "uidMappings": ID_MAPPINGS, "gidMappings": ID_MAPPINGS, "timeOffsets": ("object", (), {"monotonic": TIME_OFFSET, "boottime": TIME_OFFSET}), "devices": ("array", DEVICE, 0), "netDevices": ("map", NET_DEVICE), "cgroupsPath": str, "resources": RESOURCES, "rootfsPropagation": ("enum", "private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable"), "seccomp": SECCOMP, "sysctl": TEXTS, "maskedPaths": STRINGS, "readonlyPaths": STRINGS, "mountLabel": str, "intelRdt": INTEL_RDT, "memoryPolicy": MEMORY_POLICY, "personality": PERSONALITY})
-FREEBSD: Shape = ("object", (), {"jail": ("object", (), {"host": ("enum", "new", "inherit"), "vnet": ("enum", "new", "inherit")})})
+MEMORY_POLICY: Shape = ("object", (), {"mode": ("enum", ("MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED", "MPOL_PREFERRED_MANY", "MPOL_LOCAL", )), "nodes": str, "flags": ("array", ("enum", ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES", )), 0)})
+PERSONALITY: Shape = ("object", (), {"domain": ("enum", ("LINUX", "LINUX32", )), "flags": STRINGS})
+LINUX: Shape = ("object", (), {"namespaces": ("array", NAMESPACE, 0), "uidMappings": ID_MAPPINGS, "gidMappings": ID_MAPPINGS, "timeOffsets": ("object", (), {"monotonic": TIME_OFFSET, "boottime": TIME_OFFSET}), "devices": ("array", DEVICE, 0), "netDevices": ("map", NET_DEVICE), "cgroupsPath": str, "resources": RESOURCES, "rootfsPropagation": ("enum", ("private", "shared", "slave", "unbindable", "rprivate", "rshared", "rslave", "runbindable", )), "seccomp": SECCOMP, "sysctl": TEXTS, "maskedPaths": STRINGS, "readonlyPaths": STRINGS, "mountLabel": str, "intelRdt": INTEL_RDT, "memoryPolicy": MEMORY_POLICY, "personality": PERSONALITY})
+FREEBSD: Shape = ("object", (), {"jail": ("object", (), {"host": ("enum", ("new", "inherit", )), "vnet": ("enum", ("new", "inherit", ))})})
 SECTION: Shape = ("object", (), {})
 CONFIG: Shape = ("object", ('ociVersion',), {"ociVersion": str, "root": ROOT, "mounts": ("array", MOUNT, 0), "process": PROCESS, "hostname": str, "domainname": str, "hooks": HOOKS, "annotations": TEXTS, "linux": LINUX, "freebsd": FREEBSD, "solaris": SECTION, "vm": SECTION, "windows": SECTION, "zos": SECTION})
 ENABLED: Shape = ("object", (), {"enabled": bool})
 
-KINDS: dict[str, Shape] = {"config": CONFIG, "process": PROCESS, "resources": RESOURCES, "state": ("object", ('ociVersion', 'id', 'status', 'bundle'), {"ociVersion": str, "id": str, "status": ("enum", "creating", "created", "running", "paused", "stopped"), "pid": ("integer", 0, None), "bundle": str, "annotations": TEXTS}), "features": ("object", ('ociVersionMin', 'ociVersionMax'), {"ociVersionMin": str, "ociVersionMax": str, "hooks": STRINGS, "mountOptions": STRINGS, "annotations": TEXTS, "potentiallyUnsafeConfigAnnotations": STRINGS, "linux": ("object", (), {"namespaces": ("array", NAMESPACE_TYPE, 0), "capabilities": ("array", ("pattern", '^CAP_[A-Z_]+$'), 0), "cgroup": ("object", (), {"v1": bool, "v2": bool, "systemd": bool, "systemdUser": bool, "rdma": bool}), "seccomp": ("object", (), {"enabled": bool, "actions": ("array", ACTION, 0), "operators": ("array", OPERATOR, 0), "archs": ("array", ARCHITECTURE, 0), "knownFlags": ("array", FLAG, 0), "supportedFlags": ("array", FLAG, 0)}), "apparmor": ENABLED, "selinux": ENABLED, "intelRdt": ENABLED, "memoryPolicy": ("object", (), {"modes": STRINGS, "flags": STRINGS}), "mountExtensions": ("object", (), {"idmap": ENABLED}), "netDevices": ENABLED})})}
+KINDS: dict[str, Shape] = {"config": CONFIG, "process": PROCESS, "resources": RESOURCES, "state": ("object", ('ociVersion', 'id', 'status', 'bundle'), {"ociVersion": str, "id": str, "status": ("enum", ("creating", "created", "running", "paused", "stopped", )), "pid": ("integer", 0, None), "bundle": str, "annotations": TEXTS}), "features": ("object", ('ociVersionMin', 'ociVersionMax'), {"ociVersionMin": str, "ociVersionMax": str, "hooks": STRINGS, "mountOptions": STRINGS, "annotations": TEXTS, "potentiallyUnsafeConfigAnnotations": STRINGS, "linux": ("object", (), {"namespaces": ("array", NAMESPACE_TYPE, 0), "capabilities": ("array", ("pattern", '^CAP_[A-Z_]+$'), 0), "cgroup": ("object", (), {"v1": bool, "v2": bool, "systemd": bool, "systemdUser": bool, "rdma": bool}), "seccomp": ("object", (), {"enabled": bool, "actions": ("array", ACTION, 0), "operators": ("array", OPERATOR, 0), "archs": ("array", ARCHITECTURE, 0), "knownFlags": ("array", FLAG, 0), "supportedFlags": ("array", FLAG, 0)}), "apparmor": ENABLED, "selinux": ENABLED, "intelRdt": ENABLED, "memoryPolicy": ("object", (), {"modes": STRINGS, "flags": STRINGS}), "mountExtensions": ("object", (), {"idmap": ENABLED}), "netDevices": ENABLED})})}
