@@ -11,7 +11,7 @@ VENV   := .venv/bin
 
 NEEDS_VENV  := python3 python3-venv
 NEEDS_DEMO  := python3 busybox-static
-NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux
+NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap gcc libc6-dev libseccomp2 strace iproute2 procps util-linux
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
 NEEDS_BENCH := $(NEEDS_TEST) time
 
@@ -61,9 +61,7 @@ install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured
 	@[ "$$(id -u)" != 0 ] || chown -R root:root $(DESTDIR)$(LIBDIR)
 	chmod -R u=rwX,go=rX $(DESTDIR)$(LIBDIR)
 	$(PYTHON) -I -m compileall -q --invalidation-mode unchecked-hash -d $(LIBDIR)/ocirt $(DESTDIR)$(LIBDIR)/ocirt
-	@$(PYTHON) -I -c 'import sys; print("#!%s -IS\nimport sys\nsys.path.insert(0, \"$(LIBDIR)\")\nfrom ocirt.cli import main\nmain()" % sys.executable)' >$(DESTDIR)$(PREFIX)/bin/.ocirt.new
-	@chmod 755 $(DESTDIR)$(PREFIX)/bin/.ocirt.new
-	mv $(DESTDIR)$(PREFIX)/bin/.ocirt.new $(DESTDIR)$(PREFIX)/bin/ocirt
+	$(PYTHON) -I launcher/write.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR)
 
 uninstall: ## remove what install made
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin/ocirt
