@@ -1,4 +1,4 @@
-"""linux.resources as writes to cgroup v1 files: pure, one section per controller.
+"""linux.resources as writes to cgroup v1 files: pure, one section per controller.  The values are checked already.
 
 Sources: config-linux.md (Control groups), Documentation/admin-guide/cgroup-v1/ of the kernel.  Where the
 specification is silent a 0 means "not set", as callers of runc rely on; it is honoured for pids.limit
@@ -8,7 +8,7 @@ specification is silent a 0 means "not set", as callers of runc rely on; it is h
 from __future__ import annotations
 
 from ocirt.cgroups import Write
-from ocirt.errors import ConfigError, OcirtError
+from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def limits(resources: Resources | None, *, devices: bool = True) -> tuple[Write,
 
     devices: write the device rules too: not in a user namespace, where the kernel refuses it, and not
     for `update`, which leaves them alone.  Without resources only the default devices are allowed.
-    Raises ConfigError or OcirtError("unsupported").
+    Raises OcirtError("unsupported").
     """
     return tuple(_limits(resources, devices))
 
@@ -78,10 +78,6 @@ def _limits(resources: Resources | None, devices: bool) -> Iterator[Write]:
 def memory(memory: Memory) -> Iterator[Write]:
     """Limit and limit with swap depend on each other: raising needs the one first, lowering the other."""
     limit, swap = memory.limit or 0, memory.swap or 0
-    if swap > 0 and 0 < swap < limit:
-        raise ConfigError("rule", "memory+swap limit should be >= memory limit", f"{memory.at}/swap")
-    if swap > 0 and not limit:
-        raise ConfigError("rule", "unable to set swap limit without memory limit", f"{memory.at}/swap")
     group = "memory.limit"
     if limit:
         yield Write("memory.limit_in_bytes", str(limit), f"{memory.at}/limit", "memory", group=group)
@@ -94,9 +90,6 @@ def memory(memory: Memory) -> Iterator[Write]:
     if memory.reservation:
         yield Write("memory.soft_limit_in_bytes", str(memory.reservation), f"{memory.at}/reservation", "memory")
     if memory.swappiness is not None and memory.swappiness != NOT_SET_SWAPPINESS:
-        if memory.swappiness > 100:
-            what = f"invalid memory swappiness value: {memory.swappiness} (valid range is 0-100)"
-            raise ConfigError("rule", what, f"{memory.at}/swappiness")
         yield Write("memory.swappiness", str(memory.swappiness), f"{memory.at}/swappiness", "memory")
     if memory.disable_oom_killer is not None:
         text = "1" if memory.disable_oom_killer else "0"
@@ -140,8 +133,6 @@ def block_io(block_io: BlockIo) -> Iterator[Write]:
         yield Write("blkio.leaf_weight", str(block_io.leaf_weight), f"{block_io.at}/leafWeight", "blkio")
     for device in block_io.weight_device:
         number = f"{device.major}:{device.minor}"
-        if device.weight is None and device.leaf_weight is None:
-            raise ConfigError("rule", "a weight device needs weight or leafWeight", device.at)
         if device.weight:
             yield Write(
                 "blkio.weight_device",
@@ -184,8 +175,6 @@ def rdma(name: str, device: Rdma) -> Write:
         parts.append(f"hca_handle={device.hca_handles}")
     if device.hca_objects is not None:
         parts.append(f"hca_object={device.hca_objects}")
-    if len(parts) == 1:
-        raise ConfigError("rule", "an rdma device needs hcaHandles or hcaObjects", device.at)
     return Write("rdma.max", " ".join(parts), device.at, "rdma")
 
 
@@ -196,8 +185,8 @@ def device_rules(rules: tuple[DeviceCgroup, ...], at: str) -> Iterator[Write]:
     so that no running container loses a device for a moment.
     """
     ordered: list[tuple[bool, str, str]] = [(False, "a", at)]  # allow, text, pointer
-    for index, rule in enumerate(rules):
-        for text in _device_texts(rule, index):
+    for rule in rules:
+        for text in _device_texts(rule):
             if text == "a":
                 ordered.clear()
             ordered.append((rule.allow, text, rule.at))
@@ -210,23 +199,17 @@ def device_rules(rules: tuple[DeviceCgroup, ...], at: str) -> Iterator[Write]:
         yield Write("devices.allow" if allow else "devices.deny", text, pointer, "devices")
 
 
-def _device_texts(rule: DeviceCgroup, index: int) -> tuple[str, ...]:
+def _device_texts(rule: DeviceCgroup) -> tuple[str, ...]:
     """A rule in the kernel's words.
 
     "a" there means every device with every access, whatever follows: a rule of type "a" that says less
     becomes one for character and one for block devices.
     """
-    if not rule.access:
-        raise ConfigError("rule", f"device access at {index} field cannot be empty", f"{rule.at}/access")
-    if rule.access.strip("rwm"):
-        raise ConfigError("rule", f"invalid device access {rule.access!r}: only r, w and m", f"{rule.at}/access")
-    kind = rule.type or "a"
-    if kind not in ("a", "b", "c"):
-        raise ConfigError("rule", f"invalid cgroup device type {kind!r}: only a, b and c", f"{rule.at}/type")
-    rest = f"{_device_number(rule.major)}:{_device_number(rule.minor)} {rule.access}"
+    kind, access = rule.type or "a", rule.access or ""
+    rest = f"{_device_number(rule.major)}:{_device_number(rule.minor)} {access}"
     if kind != "a":
         return (f"{kind} {rest}",)
-    if rest.startswith("*:* ") and set(rule.access) == set("rwm"):
+    if rest.startswith("*:* ") and set(access) == set("rwm"):
         return ("a",)
     return (f"c {rest}", f"b {rest}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ocirt import log
 from ocirt.cgroups import require
 from ocirt.cgroups.limits import limits
-from ocirt.config import schema
+from ocirt.config import checks, schema
 from ocirt.config.bundle import read_file, read_resources
 from ocirt.config.views import Resources
 from ocirt.container import Container
@@ -99,7 +99,9 @@ def _from_options(options: Parsed) -> Resources:
         if getattr(options, name.replace("-", "_")):
             raise OcirtError("unsupported", what)
     schema.validate(given, "resources")
-    return Resources(given)
+    resources = Resources(given)
+    checks.check_resources(resources)
+    return resources
 
 
 def _read(option: str, kind: str, text: str) -> int | str:
