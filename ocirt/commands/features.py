@@ -40,7 +40,7 @@ def features() -> dict[str, Any]:
         "hooks": list(shapes.HOOKS[2]),
         "mountOptions": RECOGNISED,
         "linux": {
-            "namespaces": sorted(shapes.NAMESPACE_TYPE[1:]),
+            "namespaces": sorted(shapes.NAMESPACE_TYPE[1]),
             "capabilities": CAPABILITIES,
             "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": _seccomp(),
@@ -80,4 +80,4 @@ def _kernel_takes(flag: int) -> bool:
 
 def _memory_policy() -> dict[str, Any]:
     properties = shapes.MEMORY_POLICY[2]
-    return {"modes": properties["mode"][1:], "flags": properties["flags"][1][1:]}
+    return {"modes": properties["mode"][1], "flags": properties["flags"][1][1]}
