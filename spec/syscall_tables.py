@@ -47,7 +47,13 @@ FROM_LIBSECCOMP = {
     "parisc64": ("parisc64", 0),
 }
 # table -> (unistd.h, macros that choose the right part of it)
-GENERIC = ("-D__BITS_PER_LONG=64", "-D__ARCH_WANT_SYS_CLONE", "-D__ARCH_WANT_SYS_CLONE3")
+GENERIC = (
+    "-D__BITS_PER_LONG=64",
+    "-D__ARCH_WANT_SYS_CLONE",
+    "-D__ARCH_WANT_SYS_CLONE3",
+    "-D__ARCH_WANT_MEMFD_SECRET",
+    "-D__ARCH_WANT_NEW_STAT",  # loongarch64 has it since Linux 6.11
+)
 FROM_HEADERS = {
     "loongarch64": ("/usr/include/asm-generic/unistd.h", GENERIC),
     "m68k": ("/usr/m68k-linux-gnu/include/asm/unistd.h", ()),

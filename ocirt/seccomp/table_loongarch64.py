@@ -12,18 +12,16 @@ RUNS = (
      "umount2 mount pivot_root nfsservctl statfs fstatfs truncate ftruncate fallocate faccessat chdir fchdir "
      "chroot fchmod fchmodat fchownat fchown openat close vhangup pipe2 quotactl getdents64 lseek read write "
      "readv writev pread64 pwrite64 preadv pwritev sendfile pselect6 ppoll signalfd4 vmsplice splice tee "
-     "readlinkat"),
-    (81,
-     "sync fsync fdatasync sync_file_range timerfd_create timerfd_settime timerfd_gettime utimensat acct "
-     "capget capset personality exit exit_group waitid set_tid_address unshare futex set_robust_list "
-     "get_robust_list nanosleep getitimer setitimer kexec_load init_module delete_module timer_create "
-     "timer_gettime timer_getoverrun timer_settime timer_delete clock_settime clock_gettime clock_getres "
-     "clock_nanosleep syslog ptrace sched_setparam sched_setscheduler sched_getscheduler sched_getparam "
-     "sched_setaffinity sched_getaffinity sched_yield sched_get_priority_max sched_get_priority_min "
-     "sched_rr_get_interval restart_syscall kill tkill tgkill sigaltstack rt_sigsuspend rt_sigaction "
-     "rt_sigprocmask rt_sigpending rt_sigtimedwait rt_sigqueueinfo rt_sigreturn setpriority getpriority reboot "
-     "setregid setgid setreuid setuid setresuid getresuid setresgid getresgid setfsuid setfsgid times setpgid "
-     "getpgid getsid setsid getgroups setgroups uname sethostname setdomainname"),
+     "readlinkat newfstatat fstat sync fsync fdatasync sync_file_range timerfd_create timerfd_settime "
+     "timerfd_gettime utimensat acct capget capset personality exit exit_group waitid set_tid_address unshare "
+     "futex set_robust_list get_robust_list nanosleep getitimer setitimer kexec_load init_module delete_module "
+     "timer_create timer_gettime timer_getoverrun timer_settime timer_delete clock_settime clock_gettime "
+     "clock_getres clock_nanosleep syslog ptrace sched_setparam sched_setscheduler sched_getscheduler "
+     "sched_getparam sched_setaffinity sched_getaffinity sched_yield sched_get_priority_max "
+     "sched_get_priority_min sched_rr_get_interval restart_syscall kill tkill tgkill sigaltstack rt_sigsuspend "
+     "rt_sigaction rt_sigprocmask rt_sigpending rt_sigtimedwait rt_sigqueueinfo rt_sigreturn setpriority "
+     "getpriority reboot setregid setgid setreuid setuid setresuid getresuid setresgid getresgid setfsuid "
+     "setfsgid times setpgid getpgid getsid setsid getgroups setgroups uname sethostname setdomainname"),
     (165,
      "getrusage umask prctl getcpu gettimeofday settimeofday adjtimex getpid getppid getuid geteuid getgid "
      "getegid gettid sysinfo mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr msgget "
@@ -40,8 +38,7 @@ RUNS = (
     (424,
      "pidfd_send_signal io_uring_setup io_uring_enter io_uring_register open_tree move_mount fsopen fsconfig "
      "fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 process_madvise epoll_pwait2 "
-     "mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self"),
-    (448,
+     "mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret "
      "process_mrelease futex_waitv set_mempolicy_home_node cachestat fchmodat2 map_shadow_stack futex_wake "
      "futex_wait futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal "
      "setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr file_setattr listns "

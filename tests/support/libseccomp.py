@@ -47,6 +47,11 @@ def library() -> ctypes.CDLL:
     return found
 
 
+def version(lib: ctypes.CDLL) -> tuple[int, ...]:
+    lib.seccomp_version.restype = ctypes.POINTER(ctypes.c_uint * 3)
+    return tuple(lib.seccomp_version().contents)
+
+
 class Contradiction(Exception):
     """Two rules with the same tests and different actions."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ocirt.seccomp.architectures import ABIS, X32_BIT, native_abi
 from tests.support import libseccomp
 
 ROOT = Path(__file__).parents[3]
+GENERATED_FROM = (2, 5, 4)
 OFFICIAL = 23  # SCMP_ARCH_* in defs-linux.json
 
 
@@ -38,7 +40,7 @@ def test_numbers_are_libseccomps(name: str) -> None:
             assert theirs == number, call
 
 
-def test_tokens_are_linux_audit_h(tmp_path: Path) -> None:
+def test_tokens_say_word_size_and_byte_order() -> None:
     assert ABIS["SCMP_ARCH_X32"].token == ABIS["SCMP_ARCH_X86_64"].token == 0xC000003E
     for abi in ABIS.values():
         assert bool(abi.token & 0x40000000) == (abi.order == "<"), abi.name  # __AUDIT_ARCH_LE
@@ -62,7 +64,8 @@ def test_the_words_for_a_machine() -> None:
 
 
 def test_tables_are_as_generated() -> None:
-    libseccomp.library()
+    if libseccomp.version(libseccomp.library()) != GENERATED_FROM or shutil.which("cc") is None:
+        pytest.skip("another libseccomp than Debian 12's, or no C compiler: the generator would find other names")
     done = subprocess.run(
         [sys.executable, ROOT / "spec" / "syscall_tables.py", "--check"], capture_output=True, text=True, check=False
     )
