@@ -21,7 +21,7 @@ EXEC = "execve execveat"
 class Rule:
     """stages, calls, errnos: names with a blank between, "" for any; as a stage also the error's code.
 
-    word: must occur in what, step or detail.  says: the remedy.  Of the rules that fit the first one counts.
+    word: must occur in what, step, detail or at.  says: the remedy.  Of the rules that fit the first one counts.
     """
 
     __slots__ = ("stages", "calls", "errnos", "word", "says")
@@ -38,7 +38,7 @@ class Rule:
             error.errno in self.errnos
             and (not self.stages or error.stage in self.stages or error.code in self.stages)
             and (not self.calls or (error.call or OS) in self.calls)
-            and any(self.word in text for text in (error.what, error.step, error.detail))
+            and any(self.word in text for text in (error.what, error.step, error.detail, error.at))
         )
 
 
@@ -46,9 +46,9 @@ class Rule:
 # fmt: off
 RULES = (
     # namespaces and id maps
-    Rule("clone namespaces", "clone3 unshare", "ENOSPC", "",
+    Rule("", "clone3 unshare", "ENOSPC", "",
          "a namespace limit is reached: raise the user.max_*_namespaces sysctls, or nest fewer user namespaces"),
-    Rule("clone namespaces", "clone3 unshare", "EPERM", "",
+    Rule("", "clone3 unshare", "EPERM", "",
          "run as root, or add a user namespace to linux.namespaces and see that the host allows it to users"
          " (kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"),
     Rule("", "clone3", "ENOSYS", "",
@@ -59,7 +59,7 @@ RULES = (
          "the cgroup delegates controllers to children (v2): choose a leaf in cgroupsPath"),
     Rule("", "clone3", "EOPNOTSUPP", "",
          "the cgroup is of the threaded or an invalid type: choose another cgroupsPath"),
-    Rule("clone namespaces", "clone3 unshare", "EINVAL", "",
+    Rule("", "clone3 unshare", "EINVAL", "",
          "this kernel lacks one of the namespaces: see CONFIG_*_NS and ls /proc/self/ns"),
     Rule("", "setns", "EINVAL", "",
          "linux.namespaces[].path must be a namespace of the type the entry names"),
@@ -91,7 +91,7 @@ RULES = (
          "source and destination must both be directories or both be files"),
     Rule("mounts", "mount fsconfig", "EINVAL", "",
          "the file system refuses an option: see its man page for those it takes, and dmesg for the one it means"),
-    Rule("mounts masks finish rootfs", "mount mount_setattr", "EPERM", "",
+    Rule("mounts finish rootfs", "mount mount_setattr", "EPERM", "",
          "the mount's flags are locked by the user namespace it came from: keep nosuid, nodev, noexec, ro as they"
          " are (findmnt shows them)"),
     Rule("", "mount_setattr", "EINVAL", "",
@@ -105,7 +105,7 @@ RULES = (
          "each directory on the way must be searchable (x) for who runs ocirt: see namei -l on the path"),
     Rule("rootfs", "", "ENOENT ENOTDIR", "",
          "root.path must name a directory, relative to the bundle"),
-    Rule("mounts devices masks rootfs finish", "openat openat2", "ELOOP", "",
+    Rule("mounts devices rootfs finish", "openat openat2", "ELOOP", "",
          "a symbolic link of the image stands in the way: remove it from the rootfs or name its target"),
     Rule("", "openat2", "ENOSYS", "",
          "needs Linux 5.6; inside another container its seccomp profile may hide openat2"),
@@ -114,9 +114,9 @@ RULES = (
     Rule("devices", "mknodat mknod", "EPERM", "",
          "making device nodes needs CAP_MKNOD on the host: without it leave out linux.devices, the defaults are"
          " bound"),
-    Rule("pivot_root rootfs", "pivot_root", "EINVAL", "",
+    Rule("pivot_root", "pivot_root", "EINVAL", "",
          "the root of the mount tree is an initramfs or the rootfs is no mount of its own: use --no-pivot"),
-    Rule("pivot_root rootfs", "pivot_root", "EBUSY", "",
+    Rule("pivot_root", "pivot_root", "EBUSY", "",
          "root.path must not be the host's own root directory"),
     # cgroups and limits
     Rule("cgroup", "", "EACCES EPERM EROFS", "",

@@ -49,7 +49,7 @@ def features() -> dict[str, Any]:
             "intelRdt": {"enabled": False},
             "memoryPolicy": _memory_policy(),
             "mountExtensions": {"idmap": {"enabled": False}},
-            "netDevices": {"enabled": True},
+            "netDevices": {"enabled": False},
         },
         "annotations": {"ocirt.version": __version__},
     }

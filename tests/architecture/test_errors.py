@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from ocirt import remedies
 from ocirt.errors import CODES
 from tests.architecture.source import TREE, modules
 
@@ -42,6 +43,18 @@ def test_codes_exist(name: str) -> None:
 def test_every_code_is_used() -> None:
     used = {code for tree in MODULES.values() for _, code in codes_of(tree)}
     assert sorted(set(CODES) - used) == []
+
+
+def test_remedies_name_stages_that_exist() -> None:
+    stages = {
+        name
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Stage"
+        for name in texts(node.args[0])
+    }
+    named = {stage for rule in remedies.RULES for stage in rule.stages}
+    assert sorted(named - stages - set(CODES)) == []
 
 
 def test_page_is_fresh() -> None:
