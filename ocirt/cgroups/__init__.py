@@ -110,8 +110,8 @@ class Manager:
         """Whether the processes are stopped; False when the cgroup is gone."""
         raise NotImplementedError
 
-    def pids(self, recursive: bool = True) -> list[int]:
-        """Process ids in the runtime's pid namespace, sorted; [] when the cgroup is gone."""
+    def pids(self) -> list[int]:
+        """Ids, in the runtime's pid namespace, of the processes here and below, sorted; [] when the cgroup is gone."""
         raise NotImplementedError
 
     def kill(self, signal: int) -> None:

@@ -1,7 +1,7 @@
 """Reading and writing a cgroup's files, and the life of its directories; the same in v1 and v2.
 
-Paths here are on the host's cgroup file systems: the names come from the runtime and the kernel, and a
-cgroup directory cannot hold symbolic links, so joining them as text is safe.
+Paths here are on the host's cgroup file systems, which cannot hold symbolic links: joining names to them as
+text is safe.  What the container may have made below its own cgroup is reached through descriptors only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ REMOVE_DEADLINE = 2.0
 # The kernel answers a read during a cgroup's removal with one of these.
 GONE = (errno.ENOENT, errno.ENODEV)
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def read_file(directory: str, name: str) -> str:
     """The file's text without the last newline.  Raises OSError."""
-    fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    return read_at(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def read_at(fd: int) -> str:
+    """The rest of an open file, which is closed, without the last newline.  Raises OSError."""
     try:
         data = b""
         while block := os.read(fd, 65536):
@@ -43,45 +49,82 @@ def write_file(directory: str, name: str, text: str) -> None:
         os.close(fd)
 
 
-def subdirectories(directory: str) -> list[str]:
-    """Names of the cgroups directly below; [] when the directory is gone."""
+def tree(directory: str) -> Iterator[int]:
+    """A descriptor of every cgroup below the directory and of itself, children before parents; none when gone.
+
+    Each is closed when the next is asked for.  No paths and no recursion: a container that may write to its
+    cgroup can make it deeper than PATH_MAX and than Python's stack.
+    """
     try:
-        with os.scandir(directory) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        fd = os.open(directory, _DIRECTORY)
+    except OSError as error:
+        if error.errno in GONE:
+            return
+        raise
+    try:
+        waiting = [subdirectories(fd)]
+        while True:
+            if waiting[-1]:
+                child = _open_if_there(waiting[-1].pop(), fd)
+                if child >= 0:
+                    os.close(fd)
+                    fd = child
+                    waiting.append(subdirectories(fd))
+                continue
+            yield fd
+            waiting.pop()
+            if not waiting:
+                return
+            parent = os.open("..", _DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = parent
+    finally:
+        os.close(fd)
+
+
+def subdirectories(fd: int) -> list[str]:
+    """Names of the cgroups directly below."""
+    with os.scandir(fd) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def pids_in(fd: int) -> list[int]:
+    """cgroup.procs of one cgroup without the zeros of processes outside our pid namespace; [] when it is gone."""
+    try:
+        text = read_at(os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd))
     except OSError as error:
         if error.errno in GONE:
             return []
         raise
+    return [int(line) for line in text.split() if line != "0"]
 
 
-def tree(directory: str) -> Iterator[str]:
-    """The directory and every cgroup below it, children before parents."""
-    for name in subdirectories(directory):
-        yield from tree(f"{directory}/{name}")
-    yield directory
+def pids_below(directory: str) -> list[int]:
+    """The processes of the cgroup and those below it, sorted."""
+    return sorted({pid for fd in tree(directory) for pid in pids_in(fd)})
 
 
-def read_pids(directory: str) -> list[int]:
-    """cgroup.procs: without repetitions, without the zeros of processes outside our pid namespace; [] when gone."""
+def _open_if_there(name: str, parent: int) -> int:
     try:
-        text = read_file(directory, "cgroup.procs")
+        return os.open(name, _DIRECTORY, dir_fd=parent)
     except OSError as error:
         if error.errno in GONE:
-            return []
+            return -1
         raise
-    return sorted({int(line) for line in text.split()} - {0})
 
 
-def make_directories(directory: str) -> list[str]:
-    """mkdir with parents; the directories that were not there before, parents first.  Raises OSError."""
+def make_directories(directory: str, made: list[str]) -> None:
+    """mkdir with parents; the directories that were not there before are added to made, parents first."""
     try:
         os.mkdir(directory, 0o755)
     except FileExistsError:
-        return []
+        return
     except FileNotFoundError:
         # Again when another container's end takes the parent away in between.
-        return [*make_directories(directory.rpartition("/")[0]), *make_directories(directory)]
-    return [directory]
+        make_directories(directory.rpartition("/")[0], made)
+        make_directories(directory, made)
+        return
+    made.append(directory)
 
 
 def remove_tree(directory: str) -> None:
@@ -93,8 +136,10 @@ def remove_tree(directory: str) -> None:
     pause = 0.001
     while True:
         try:
-            for path in tree(directory):
-                _rmdir(path)
+            for fd in tree(directory):
+                for name in subdirectories(fd):
+                    _rmdir(name, fd)
+            _rmdir(directory)
             return
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
@@ -102,7 +147,7 @@ def remove_tree(directory: str) -> None:
             if time.monotonic() > deadline:
                 raise OcirtError(
                     "cgroup",
-                    f"remove {directory}: {len(_all_pids(directory))} process(es) left in it",
+                    f"remove {directory}: {len(pids_below(directory))} process(es) left in it",
                     call="rmdir",
                     errno=error.errno,
                     detail=directory,
@@ -120,12 +165,8 @@ def remove_if_empty(directory: str) -> None:
             raise
 
 
-def _rmdir(directory: str) -> None:
+def _rmdir(path: str, parent: int | None = None) -> None:
     try:
-        os.rmdir(directory)
+        os.rmdir(path, dir_fd=parent)
     except FileNotFoundError:
         pass
-
-
-def _all_pids(directory: str) -> list[int]:
-    return [pid for path in tree(directory) for pid in read_pids(path)]

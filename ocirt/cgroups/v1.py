@@ -12,11 +12,10 @@ from ocirt.cgroups import Manager
 from ocirt.cgroups.files import (
     GONE,
     make_directories,
+    pids_below,
     read_file,
-    read_pids,
     remove_if_empty,
     remove_tree,
-    tree,
     write_file,
 )
 from ocirt.cgroups.layout import parse_own_cgroups
@@ -133,9 +132,8 @@ class V1Manager(Manager):
     def create(self) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
         for directory in sorted(self.directories()):
-            made = make_directories(directory)
-            self.made += made
-            if not made or made[-1] != directory:
+            make_directories(directory, self.made)
+            if directory not in self.made:
                 _refuse_used(directory)
         if "cpuset" in self.paths:
             _fill_cpuset(self.paths["cpuset"])
@@ -190,10 +188,8 @@ class V1Manager(Manager):
 
     # -- processes -------------------------------------------------------------------------------
 
-    def pids(self, recursive: bool = True) -> list[int]:
-        directory = self._process_directory()
-        directories = tree(directory) if recursive else (directory,)
-        return sorted({pid for path in directories for pid in read_pids(path)})
+    def pids(self) -> list[int]:
+        return pids_below(self._process_directory())
 
     def _process_directory(self) -> str:
         return next(self.paths[name] for name in (*_FOR_PIDS, *self.paths) if name in self.paths)
@@ -260,7 +256,7 @@ def _try_freeze(directory: str) -> bool:
 
 def _refuse_used(directory: str) -> None:
     """A cgroup that was there before may be used if nobody is in it."""
-    count = len({pid for path in tree(directory) for pid in read_pids(path)})
+    count = len(pids_below(directory))
     if count:
         raise OcirtError(
             "cgroup",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ocirt.cgroups import manager_from_record, open_manager, require
-from ocirt.cgroups.files import make_directories
 from ocirt.cgroups.v1 import V1Manager, one_controller_each, sub_cgroups, v1_paths
 from ocirt.errors import OcirtError, UsageError
 from ocirt.host import Host
@@ -107,9 +104,3 @@ def test_bad_sub_cgroups(wanted: tuple[str, ...], says: str) -> None:
     with pytest.raises(UsageError) as caught:
         sub_cgroups(PATHS, wanted)
     assert says in caught.value.what
-
-
-def test_only_new_directories_count_as_made(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    assert make_directories(f"{tmp_path}/there/a/b") == [f"{tmp_path}/there/a", f"{tmp_path}/there/a/b"]
-    assert make_directories(f"{tmp_path}/there/a/b") == []
