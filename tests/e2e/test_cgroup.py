@@ -232,7 +232,9 @@ def test_occupied_cgroup_is_refused(
     if runtime.name == "runc":
         pytest.skip("runc 1.1 only warns")
     with host_unchanged():
-        runtime.fails("create", "--bundle", str(second.path), second.id, says="container's cgroup is not empty: 1 process")
+        runtime.fails(
+            "create", "--bundle", str(second.path), second.id, says="container's cgroup is not empty: 1 process"
+        )
     assert runtime.status(first) == "created"
     runtime.stop(first)
 

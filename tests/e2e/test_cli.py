@@ -11,7 +11,10 @@ import pytest
 from tests.support.bundles import Bundle
 from tests.support.runtime import Runtime
 
-VERBS = "create delete events exec features kill list pause ps resume run spec start state update".split()
+_VERBS = """
+    create delete events exec features kill list pause ps resume run spec start state update
+"""
+VERBS = _VERBS.split()
 
 pytestmark = pytest.mark.differs(crun="argp's forms")
 

@@ -99,9 +99,7 @@ def test_duplicate_id(runtime: Runtime, bundle: Bundle, new_bundle: Callable[[],
     runtime.create(bundle)
     pid = runtime.pid(bundle)
     other = new_bundle().save()
-    runtime.fails(
-        "create", "--bundle", str(other.path), bundle.id, says="container with given ID already exists"
-    )
+    runtime.fails("create", "--bundle", str(other.path), bundle.id, says="container with given ID already exists")
     assert (runtime.pid(bundle), runtime.status(bundle)) == (pid, "created")
     runtime.stop(bundle)
 
@@ -225,7 +223,7 @@ def test_terminal_needs_a_console_socket(
             "--bundle",
             str(bundle.path),
             bundle.id,
-            says="cannot allocate tty if runc will detach without setting console socket",
+            says=f"cannot allocate tty if {runtime.name} will detach without setting console socket",
         )
 
 
@@ -242,7 +240,7 @@ def test_console_socket_needs_a_terminal(
             "--bundle",
             str(bundle.path),
             bundle.id,
-            says="cannot use console socket if runc will not detach or allocate tty",
+            says=f"cannot use console socket if {runtime.name} will not detach or allocate tty",
         )
 
 

@@ -78,9 +78,7 @@ def test_processes_left_in_a_shared_pid_namespace(runtime: Runtime, bundle: Bund
     poll(lambda: not alive(orphan), "the end of the orphan")
 
 
-def test_cgroup_made_by_another_stays_with_its_settings(
-    runtime: Runtime, bundle: Bundle, place: Place
-) -> None:
+def test_cgroup_made_by_another_stays_with_its_settings(runtime: Runtime, bundle: Bundle, place: Place) -> None:
     """runtime.md, delete: resources not created by the container MUST NOT be deleted.  The parent here."""
     parent = place.cgroup("pids") / "made-before"
     parent.mkdir()

@@ -15,7 +15,9 @@ DEFAULT = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urando
 
 
 def test_default_devices(runtime: Runtime, bundle: Bundle) -> None:
-    out = runtime.inside(bundle, "cd /dev; for d in null zero full random urandom tty; do stat -c '%n %t:%T %F %a %u:%g' $d; done")
+    out = runtime.inside(
+        bundle, "cd /dev; for d in null zero full random urandom tty; do stat -c '%n %t:%T %F %a %u:%g' $d; done"
+    )
     assert out.splitlines() == [f"{name} {number} character special file 666 0:0" for name, number in DEFAULT.items()]
 
 
@@ -35,7 +37,7 @@ def test_links(runtime: Runtime, bundle: Bundle) -> None:
 def test_they_work(runtime: Runtime, bundle: Bundle) -> None:
     script = (
         "echo x > /dev/null && head -c 4 /dev/zero | wc -c && head -c 5 /dev/urandom | wc -c; "
-        "echo x > /dev/full 2>/dev/null || echo full; exec 3<>/dev/ptmx && ls /dev/pts; echo via > /dev/stdout"
+        "echo x > /dev/full 2>/dev/null || echo full; exec 3<>/dev/ptmx && ls /dev/pts; echo via >> /dev/stdout"
     )
     assert runtime.inside(bundle, script).split() == ["4", "5", "full", "0", "ptmx", "via"]
 
@@ -122,7 +124,9 @@ def rules(bundle: Bundle, *more: dict) -> Bundle:
 
 def test_default_devices_are_allowed(runtime: Runtime, bundle: Bundle) -> None:
     rules(bundle)
-    script = "for d in null zero full random urandom; do head -c 0 /dev/$d && echo $d; done; test -c /dev/tty && echo tty"
+    script = (
+        "for d in null zero full random urandom; do head -c 0 /dev/$d && echo $d; done; test -c /dev/tty && echo tty"
+    )
     assert runtime.inside(bundle, script).split() == list(DEFAULT)
 
 

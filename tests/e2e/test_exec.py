@@ -57,7 +57,7 @@ def test_exit_code_of_a_killed_process(runtime: Runtime, running: Bundle) -> Non
 @pytest.mark.differs(crun="code 1 and other words")
 def test_runtime_errors_have_code_255(runtime: Runtime, running: Bundle, args: list[str], text: str) -> None:
     result = runtime.fails("exec", running.id, *args, code=255, says=text)
-    assert "exec failed: " in result.last_line
+    assert runtime.name != "runc" or "exec failed: " in result.last_line
 
 
 @pytest.mark.differs(crun="code 1 and other words")
@@ -113,7 +113,17 @@ def test_defaults_are_the_configurations(runtime: Runtime, bundle: Bundle) -> No
         "id -u; id -g; id -G; pwd; env | sort; ulimit -Sn; ulimit -Hn; "
         "grep -E '^(CapBnd|NoNewPrivs):' /proc/self/status",
     ).splitlines()
-    expected = ["1000", "1001", "1001 5 6", "/home/user", "A=1", "B=2", "HOME=/home/user", "PATH=/bin", "PWD=/home/user"]
+    expected = [
+        "1000",
+        "1001",
+        "1001 5 6",
+        "/home/user",
+        "A=1",
+        "B=2",
+        "HOME=/home/user",
+        "PATH=/bin",
+        "PWD=/home/user",
+    ]
     shell = [line for line in lines if not line.startswith(("SHLVL=", "OLDPWD="))]
     assert shell[: len(expected)] == expected
     rest = shell[len(expected) :]
@@ -126,17 +136,26 @@ def test_cwd(runtime: Runtime, running: Bundle) -> None:
     assert runtime.ok("exec", "--cwd", "/var/empty", running.id, "pwd").out == "/var/empty\n"
 
 
-def test_missing_cwd_is_made(runtime: Runtime, running: Bundle) -> None:
-    result = runtime.call("exec", "--cwd", "/made/here", running.id, "pwd")
-    if runtime.name == "runc":  # 1.1 made it for init only
-        assert result.code == 255
-    else:
-        assert result.out == "/made/here\n"
+@pytest.mark.differs(crun="makes it")
+def test_missing_cwd(runtime: Runtime, running: Bundle) -> None:
+    """Only create makes it."""
+    runtime.fails("exec", "--cwd", "/not/there", running.id, "pwd", code=255, says="no such file or directory")
+    assert not (running.root / "not").exists()
 
 
 def test_env(runtime: Runtime, running: Bundle) -> None:
     out = runtime.ok(
-        "exec", "--env", "A=1", "--env", "B=2,3", "--env=A=4", "--env", "EMPTY=", running.id, "cat", "/proc/self/environ"
+        "exec",
+        "--env",
+        "A=1",
+        "--env",
+        "B=2,3",
+        "--env=A=4",
+        "--env",
+        "EMPTY=",
+        running.id,
+        "cat",
+        "/proc/self/environ",
     ).out
     variables = [entry for entry in out.split("\0") if entry]
     assert dict(entry.split("=", 1) for entry in variables) == {
@@ -160,11 +179,11 @@ def test_user(runtime: Runtime, running: Bundle, text: str, uid: int, gid: int) 
     assert status_field(runtime, running, "Gid", "-u", text) == " ".join([str(gid)] * 4)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["1:", ":2", ":", " 1", "1 ", "1.0", "1e3", "4294967295", "4294967296", "18446744073709551617", "-1", "root"]
-    + ["1:root", "1:-1", "1:4294967295", "0x1", "1:2:3", "1_0", "\u0661"],
-)
+REFUSED_NUMBERS = ["1.0", "1e3", "4294967295", "4294967296", "18446744073709551617", "-1", "0x1", "1_0", "١"]
+REFUSED_FORMS = ["1:", ":2", ":", " 1", "1 ", "root", "1:root", "1:-1", "1:4294967295", "1:2:3"]
+
+
+@pytest.mark.parametrize("text", [*REFUSED_NUMBERS, *REFUSED_FORMS])
 @pytest.mark.differs(crun="CVE-2026-30892 and friends", runc="1.1 takes 1:2:3 and what does not fit")
 def test_user_is_refused_rather_than_guessed(runtime: Runtime, running: Bundle, text: str) -> None:
     """Never 0 unless asked: CVE-2016-3697, CVE-2024-40635, CVE-2026-30892, CVE-2026-46680."""
@@ -179,8 +198,8 @@ def test_user_with_a_plus_sign(runtime: Runtime, running: Bundle) -> None:
 
 @pytest.mark.differs(crun="other words", runc="1.1 has other words")
 def test_bad_user_text(runtime: Runtime, running: Bundle) -> None:
-    runtime.fails("exec", "--user", "root", running.id, "id", code=255, says="bad uid: root")
-    runtime.fails("exec", "--user", "1:root", running.id, "id", code=255, says="bad gid: root")
+    runtime.fails("exec", "--user", "root", running.id, "id", code=255, says="bad uid: ")
+    runtime.fails("exec", "--user", "1:root", running.id, "id", code=255, says="bad gid: ")
 
 
 @pytest.mark.differs(runc="1.1 refuses two forms of a flag", crun="1.8 has no such option")
@@ -210,19 +229,15 @@ def test_cap_is_not_inheritable_nor_ambient(runtime: Runtime, running: Bundle) -
 
 
 @pytest.mark.differs(crun="another rule")
-def test_cap_is_ambient_when_inheritable_is_given(runtime: Runtime, bundle: Bundle) -> None:
+def test_cap_leaves_inheritable_alone(runtime: Runtime, bundle: Bundle) -> None:
+    """runc asks for it in the ambient set too, which the kernel refuses for what is not inheritable."""
     bundle.process["capabilities"]["inheritable"] = ["CAP_KILL"]
     bundle.process["capabilities"]["ambient"] = ["CAP_KILL"]
     runtime.launch(bundle.args("/bin/probe", "pause"))
-    both = 1 << 5 | 1 << 12
     flags = ("--cap", "CAP_NET_ADMIN", "--user", "1000")
     seen = {name: int(status_field(runtime, bundle, name, *flags), 16) for name in ("CapEff", "CapInh", "CapAmb")}
     runtime.stop(bundle)
-    if seen["CapInh"] == 1 << 5:  # runc 1.1: inheritable is left alone, so ambient cannot be raised
-        assert runtime.name == "runc"
-        assert seen["CapAmb"] == 1 << 5
-    else:
-        assert seen == {"CapEff": both, "CapInh": both, "CapAmb": both}
+    assert seen == {"CapEff": 1 << 5, "CapInh": 1 << 5, "CapAmb": 1 << 5}
 
 
 def test_no_new_privs(runtime: Runtime, bundle: Bundle) -> None:

@@ -182,7 +182,8 @@ def test_signals_are_at_their_defaults(runtime: Runtime, bundle: Bundle) -> None
     runtime.inside(bundle, "true")
     status = (bundle.path / "status").read_text()
     fields = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
-    assert (int(fields["SigIgn"], 16), int(fields["SigBlk"], 16)) == (0, 0)
+    internal = 1 << 31 | 1 << 32  # glibc's posix_spawn(3) ignores its own two, 32 and 33, for the child
+    assert (int(fields["SigIgn"], 16) & ~internal, int(fields["SigBlk"], 16)) == (0, 0)
 
 
 def test_descriptors_of_hooks(runtime: Runtime, bundle: Bundle) -> None:
@@ -276,9 +277,7 @@ def test_timeout(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> 
     bundle.hook("createRuntime", script, timeout=1).save()
     begun = time.monotonic()
     with host_unchanged():
-        runtime.fails(
-            "create", "--bundle", str(bundle.path), bundle.id, says="hook ran past specified timeout of 1.0s"
-        )
+        runtime.fails("create", "--bundle", str(bundle.path), bundle.id, says="hook ran past specified timeout of 1.0s")
     assert 0.9 < time.monotonic() - begun < 6
 
 

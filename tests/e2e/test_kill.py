@@ -8,12 +8,15 @@ import pytest
 
 from tests.support.bundles import Bundle
 from tests.support.host import alive
-from tests.support.runtime import Runtime, poll
+from tests.support.runtime import Result, Runtime, poll
 
-TRAPPING = "for s in HUP INT QUIT USR1 USR2 TERM CONT WINCH; do trap \"echo $s; exit 0\" $s; done; echo ready; while :; do sleep 0.02; done"
+TRAPPING = (
+    'for s in HUP INT QUIT USR1 USR2 TERM CONT WINCH; do trap "echo $s; exit 0" $s; done; '
+    "echo ready; while :; do sleep 0.02; done"
+)
 
 
-def trapping(runtime: Runtime, bundle: Bundle) -> object:
+def trapping(runtime: Runtime, bundle: Bundle) -> Result:
     result = runtime.launch(bundle.script(TRAPPING))
     poll(lambda: result.out == "ready\n", "the payload's traps")
     return result

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import PATH, Bundle
+from tests.support.host import Place
 from tests.support.runtime import Runtime
 
 
@@ -211,8 +212,6 @@ def test_set_user_id_programs(runtime: Runtime, bundle: Bundle, wanted: bool) ->
         ({"policy": "SCHED_OTHER", "nice": 5}, {"policy": 0, "nice": 5}),
         ({"policy": "SCHED_BATCH", "nice": 3}, {"policy": 3, "nice": 3}),
         ({"policy": "SCHED_IDLE"}, {"policy": 5}),
-        ({"policy": "SCHED_FIFO", "priority": 7}, {"policy": 1, "priority": 7}),
-        ({"policy": "SCHED_RR", "priority": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, {"policy": 2, "flags": 1}),
         (
             {"policy": "SCHED_DEADLINE", "runtime": 1000000, "deadline": 20000000, "period": 20000000},
             {"policy": 6, "runtime": 1000000, "deadline": 20000000, "period": 20000000},
@@ -224,6 +223,33 @@ def test_scheduler(runtime: Runtime, bundle: Bundle, setting: dict, seen: dict) 
     bundle.process["scheduler"] = setting
     scheduler = runtime.probe(bundle)["scheduler"]
     assert {name: scheduler[name] for name in seen} == seen
+
+
+@pytest.mark.only_ocirt("runc 1.1 and crun 1.8 know no process.scheduler")
+@pytest.mark.parametrize(
+    ("setting", "seen"),
+    [
+        ({"policy": "SCHED_FIFO", "priority": 7}, {"policy": 1, "priority": 7}),
+        ({"policy": "SCHED_RR", "priority": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, {"policy": 2, "flags": 1}),
+    ],
+    ids=["FIFO", "RR"],
+)
+def test_realtime_scheduler(runtime: Runtime, bundle: Bundle, setting: dict, seen: dict, realtime_budget: None) -> None:
+    bundle.resources(cpu={"realtimeRuntime": 5000, "realtimePeriod": 1000000})
+    bundle.process["scheduler"] = setting
+    scheduler = runtime.probe(bundle)["scheduler"]
+    assert {name: scheduler[name] for name in seen} == seen
+
+
+@pytest.fixture
+def realtime_budget(place: Place) -> Iterator[None]:
+    """With real-time groups a cgroup of version 1 has no budget unless its parent gives some."""
+    file = place.cgroup("cpu") / "cpu.rt_runtime_us"
+    if not file.exists():
+        pytest.skip("the kernel has no real-time groups")
+    file.write_text("10000")
+    yield
+    file.write_text("0")
 
 
 @pytest.mark.only_ocirt("runc 1.1 and crun 1.8 know no process.scheduler")

@@ -98,15 +98,17 @@ def test_failure_to_run_has_code_1_and_leaves_nothing(
     bundle.args("/no/such/file").save()
     with host_unchanged():
         runtime.fails(
-            "run", "--bundle", str(bundle.path), bundle.id, says='exec: "/no/such/file": stat /no/such/file: no such file'
+            "run",
+            "--bundle",
+            str(bundle.path),
+            bundle.id,
+            says='exec: "/no/such/file": stat /no/such/file: no such file',
         )
 
 
 def test_duplicate_id(runtime: Runtime, bundle: Bundle) -> None:
     runtime.launch(bundle.script("sleep 1000"))
-    runtime.fails(
-        "run", "--bundle", str(bundle.path), bundle.id, says="container with given ID already exists"
-    )
+    runtime.fails("run", "--bundle", str(bundle.path), bundle.id, says="container with given ID already exists")
     assert runtime.status(bundle) == "running"
     runtime.stop(bundle)
 

@@ -40,7 +40,7 @@ def test_keys_and_values(runtime: Runtime, bundle: Bundle) -> None:
     text = runtime.ok("state", bundle.id).out
     state = json.loads(text)
     assert list(state) == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"]
-    assert text == json.dumps(state, indent=2)
+    assert text.rstrip("\n") == json.dumps(state, indent=2)
     assert RFC3339_NANO.fullmatch(state.pop("created"))
     assert state == {
         "ociVersion": bundle.config["ociVersion"],

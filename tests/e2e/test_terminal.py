@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import signal
-import struct
-import subprocess
-import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +11,7 @@ import pytest
 
 from tests.support.bundles import Bundle
 from tests.support.runtime import ConsoleSocket, Runtime, poll, read_until, wait_for
+from tests.support.terminal import OnTerminal
 
 
 @pytest.fixture
@@ -29,37 +25,6 @@ def console(tmp_path: Path) -> Iterator[ConsoleSocket]:
 def terminal(bundle: Bundle) -> Bundle:
     bundle.process["terminal"] = True
     return bundle
-
-
-class OnTerminal:
-    """A command of the runtime whose three descriptors are a pseudoterminal of ours, as in a login shell."""
-
-    def __init__(self, arguments: list[str], rows: int = 24, columns: int = 80) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        self.child = subprocess.Popen(
-            arguments, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=take_terminal
-        )
-
-    def write(self, data: bytes) -> None:
-        os.write(self.master, data)
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def finish(self) -> int:
-        """The exit code; the terminal must be as it was."""
-        code = self.child.wait(30)
-        assert termios.tcgetattr(self.slave) == self.before
-        os.close(self.master)
-        os.close(self.slave)
-        return code
-
-
-def take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_create_sends_the_master(runtime: Runtime, terminal: Bundle, console: ConsoleSocket) -> None:
@@ -136,7 +101,8 @@ def test_read_only_root(runtime: Runtime, terminal: Bundle, console: ConsoleSock
 
 
 def test_run_on_a_terminal(runtime: Runtime, terminal: Bundle) -> None:
-    terminal.script("stty size; read line; echo got $line; exit 7").save()
+    sized = "until stty size 2>/dev/null | grep 31; do sleep 0.02; done"  # runc sets the size when it runs already
+    terminal.script(f"{sized}; read line; echo got $line; exit 7").save()
     run = OnTerminal(runtime.arguments("run", "--bundle", str(terminal.path), terminal.id), rows=31, columns=101)
     read_until(run.master, b"31 101")
     run.write(b"typed\n")
@@ -220,10 +186,8 @@ def test_exec_with_a_console_socket(runtime: Runtime, bundle: Bundle, console: C
 
 
 @pytest.mark.differs(crun="other words")
-def test_detached_terminals_need_a_socket(
-    runtime: Runtime, terminal: Bundle, host_unchanged: Callable
-) -> None:
-    text = "cannot allocate tty if runc will detach without setting console socket"
+def test_detached_terminals_need_a_socket(runtime: Runtime, terminal: Bundle, host_unchanged: Callable) -> None:
+    text = f"cannot allocate tty if {runtime.name} will detach without setting console socket"
     terminal.save()
     with host_unchanged():
         runtime.fails("run", "--detach", "--bundle", str(terminal.path), terminal.id, says=text)
@@ -237,7 +201,7 @@ def test_detached_terminals_need_a_socket(
 def test_a_socket_needs_detaching_and_a_terminal(
     runtime: Runtime, terminal: Bundle, tmp_path: Path, host_unchanged: Callable
 ) -> None:
-    text = "cannot use console socket if runc will not detach or allocate tty"
+    text = f"cannot use console socket if {runtime.name} will not detach or allocate tty"
     flags = ("--console-socket", str(tmp_path / "s"), "--bundle", str(terminal.path), terminal.id)
     terminal.save()
     with host_unchanged():
@@ -251,9 +215,7 @@ def test_a_socket_needs_detaching_and_a_terminal(
 def test_missing_socket(runtime: Runtime, terminal: Bundle, tmp_path: Path, host_unchanged: Callable) -> None:
     terminal.save()
     with host_unchanged():
-        runtime.fails(
-            "create", "--console-socket", str(tmp_path / "none"), "--bundle", str(terminal.path), terminal.id
-        )
+        runtime.fails("create", "--console-socket", str(tmp_path / "none"), "--bundle", str(terminal.path), terminal.id)
 
 
 def test_standard_streams_without_a_terminal_are_the_callers(runtime: Runtime, bundle: Bundle) -> None:

@@ -63,9 +63,7 @@ def cgroup_mounts() -> dict[str, Path]:
 
 def own_cgroups() -> dict[str, str]:
     """Controller list to the path of this process in that hierarchy."""
-    return {
-        line.split(":", 2)[1]: line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()
-    }
+    return {line.split(":", 2)[1]: line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
 
 
 def descendants(of: int) -> list[tuple[int, str]]:
@@ -206,7 +204,7 @@ def _file_descriptors() -> Iterator[str]:
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    found = []
+    found: list[str] = []
     for name, lines in before.items():
         found.extend(f"{name}: gone: {line}" for line in sorted(lines - after[name]))
         found.extend(f"{name}: new: {line}" for line in sorted(after[name] - lines))

@@ -150,15 +150,23 @@ class Runtime:
     def create(self, bundle: Bundle, *flags: str, **how: Any) -> Result:
         return self._begin("create", bundle, *flags, **how)
 
+    def create_or_fail(self, bundle: Bundle, *flags: str) -> Result:
+        """create, start and remove a container, or be refused with one clean error: for hostile bundles."""
+        bundle.save()
+        result = self.call("create", *flags, "--bundle", str(bundle.path), bundle.id)
+        assert "Traceback" not in result.err, result
+        if result.code == 0:
+            self.call("start", bundle.id)
+            self.ok("delete", "--force", bundle.id)
+        return result
+
     def run_detached(self, bundle: Bundle, *flags: str, **how: Any) -> Result:
         return self._begin("run", bundle, "--detach", *flags, **how)
 
     def _begin(self, verb: str, bundle: Bundle, *flags: str, **how: Any) -> Result:
         bundle.save()
         pid_file = bundle.path / "init.pid"
-        result = self.ok(
-            verb, "--pid-file", str(pid_file), *flags, "--bundle", str(bundle.path), bundle.id, **how
-        )
+        result = self.ok(verb, "--pid-file", str(pid_file), *flags, "--bundle", str(bundle.path), bundle.id, **how)
         if pid_file.exists():  # flags may have another
             bundle.pid = int(pid_file.read_bytes())
         return result
