@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ocirt.channel import Channel
     from ocirt.kernel.processes import ExecImage
 
+START_SOCKET = "start"  # Box.fds: where init listens for `start`
+
 
 class Box:
     """The mutable part of a launch, handed to every Step.apply.

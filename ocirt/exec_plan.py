@@ -7,12 +7,13 @@ import os
 from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
-from ocirt.process_plan import console, keyring, lsm, process_stages, seccomp
+from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.cgroup import join_existing, join_memory_cgroup, open_existing
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.limits import oom_score_adj, rlimits
 from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
 from ocirt.stages.payload import payload
+from ocirt.stages.scheduling import final_affinity, initial_affinity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,13 +102,15 @@ def make_exec_plan(
         Stage("cgroup", HOST, open_existing(host, record, container.pid, cgroups) if record else ()),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns),)),
         Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
-        Stage("cgroup", INIT, join_existing(host) if record else ()),
-        Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False)),
+        Stage("affinity", INIT, initial_affinity(process)),
+        Stage("cgroup", INIT, join_existing(host) if record else (), final_affinity(process)),
+        Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns)),
         Stage("console", INIT, console(process, bind=False)),
         Stage("finish", INIT, lsm(process, host)),
-        *process_stages(process, linux, in_userns, early_filter),
+        Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, join_memory_cgroup(host) if record else ()),
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
+        *process_stages(process, linux, in_userns, early_filter),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,
         via_joiner=True,

@@ -55,6 +55,14 @@ def warning(text: str) -> None:
         emit("warning", text)
 
 
+def pass_on(level: str, text: str) -> None:
+    """Write what init has relayed."""
+    if level == "debug":
+        debug(text)
+    else:
+        warning(text)
+
+
 def release() -> None:
     """No error can follow: write the warnings held back.  For the end of a command, or before a long wait."""
     while _held:

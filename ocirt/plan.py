@@ -7,12 +7,11 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 from __future__ import annotations
 
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
-from ocirt.process_plan import console, keyring, lsm, process_stages, seccomp
+from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
-from ocirt.stages.hooks import HOOKS, create_hooks, runtime_hooks, start_hooks
 from ocirt.stages.hostname import hostname
 from ocirt.stages.limits import oom_score_adj, rlimits
 from ocirt.stages.mappings import mappings
@@ -75,8 +74,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     """What a container is made of, in order."""
     linux, process = config.linux, config.process
     via_joiner = needs_joiner(linux)
-    new, joined = new_namespaces(linux), joined_namespaces(linux)
-    state = plan_state(config, options)
+    in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
     last = () if early_filter else seccomp(linux)
@@ -89,19 +87,26 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
         Stage("cgroup", INIT, join_cgroup(config, host)),
         Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
-        Stage("prepare", INIT, prepare(linux), keyring(options.id, options.no_new_keyring), network(config, new)),
+        Stage(
+            "prepare",
+            INIT,
+            prepare(linux),
+            keyring(options.id, options.no_new_keyring, in_userns),
+            network(config),
+        ),
         Stage("rootfs", INIT, prepare_root(config, options.bundle, options.no_pivot)),
         Stage("mounts", INIT, mounts(config, host, options.bundle)),
         Stage("devices", INIT, devices(config)),
-        Stage("hooks", INIT, create_hooks(config.hooks, state)),
-        Stage(HOOKS, ANSWER, runtime_hooks(config.hooks, state)),
+        Stage("hooks", INIT, hooks(INIT, config, options)),
+        Stage("hooks", ANSWER, hooks(ANSWER, config, options)),
         Stage("pivot_root", INIT, pivot(config, options.no_pivot), make_directory(process)),
         Stage("console", INIT, console(process)),
         Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
-        *process_stages(process, linux, "user" in new | joined, early_filter),
+        Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, join_memory_cgroup(host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
-        Stage("hooks", START, start_hooks(config.hooks, state)),
+        *process_stages(process, linux, in_userns, early_filter),
+        Stage("hooks", START, hooks(START, config, options)),
         Stage("exec", START, payload(process, options.preserve_fds, options.listen_env, last) if process else ()),
         clone_flags=clone_flags(linux),
         via_joiner=via_joiner,
@@ -119,8 +124,15 @@ def plan_state(config: Config, options: Options) -> dict[str, Any]:
 # What few containers, or none of the small ones, need is imported only for them: 0.1 ms each.
 
 
-def network(config: Config, new: set[str]) -> Iterator[Step]:
-    if "network" in new or (config.linux and config.linux.net_devices):
+def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:
+    if config.hooks is not None:
+        from ocirt.stages import hooks as stage
+
+        yield from stage.hooks(place, config.hooks, plan_state(config, options))
+
+
+def network(config: Config) -> Iterator[Step]:
+    if "network" in new_namespaces(config.linux) or (config.linux and config.linux.net_devices):
         from ocirt.stages import network as stage
 
         yield from stage.network(config)

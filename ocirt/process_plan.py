@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocirt.pipeline import INIT, Stage
 from ocirt.stages.directory import working_directory
-from ocirt.stages.identity import identity, umask
+from ocirt.stages.identity import home, identity, umask
 from ocirt.stages.payload import executable, no_new_privileges
 
 TYPE_CHECKING = False
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from ocirt.config.views import Linux, Process
     from ocirt.host import Host
     from ocirt.pipeline import Step
+
+
+def prepare_process(process: Process | None, linux: Linux | None) -> Iterator[Step]:
+    """INIT, as root and before any filter: what needs the host's descriptors, or calls that a filter may refuse."""
+    if process is not None:
+        yield from no_new_privileges(process)
+        yield from scheduling(process, linux)
+        yield from umask(process)
+        yield from working_directory(process)
+        yield from home(process)
 
 
 def process_stages(
@@ -27,9 +37,8 @@ def process_stages(
     if process is None:
         return ()
     return (
-        Stage("identity", INIT, no_new_privileges(process), scheduling(process, linux)),
         Stage("seccomp", INIT, seccomp(linux) if early_filter else ()),
-        Stage("identity", INIT, umask(process), working_directory(process), identity(process, in_userns)),
+        Stage("identity", INIT, identity(process, in_userns)),
         Stage("executable", INIT, executable(process)),
     )
 
@@ -37,11 +46,11 @@ def process_stages(
 # What few containers need is imported only for them: 0.1 ms each.
 
 
-def keyring(container_id: str, unwanted: bool) -> Iterator[Step]:
+def keyring(container_id: str, unwanted: bool, in_userns: bool) -> Iterator[Step]:
     if not unwanted:
         from ocirt.stages.keyring import session_keyring
 
-        yield from session_keyring(f"_ses.{container_id}")
+        yield from session_keyring(f"_ses.{container_id}", in_userns)
 
 
 def console(process: Process | None, *, bind: bool = True) -> Iterator[Step]:
@@ -60,8 +69,7 @@ def lsm(process: Process | None, host: Host) -> Iterator[Step]:
 
 
 def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
-    policies = (process.scheduler, process.io_priority, process.exec_cpu_affinity)
-    if any(policies) or (linux and (linux.personality or linux.memory_policy)):
+    if process.scheduler or process.io_priority or (linux and (linux.personality or linux.memory_policy)):
         from ocirt.stages import scheduling as stage
 
         yield from stage.scheduling(process, linux)

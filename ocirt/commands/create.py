@@ -44,8 +44,8 @@ def main(g: Globals, options: Parsed) -> int:
     return 0
 
 
-def create_container(g: Globals, options: Parsed, *, detached: bool, terminal: Terminal | None = None) -> Container:
-    """What create and run have in common.  terminal: ours, for a foreground run with process.terminal."""
+def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None]:
+    """What create and run have in common.  The terminal is ours, for a foreground run with process.terminal."""
     check_id(options.args[0])
     listening, listen_env = listen_fds()
     preserve = listening + close_inherited(options.preserve_fds, listening)
@@ -56,7 +56,11 @@ def create_container(g: Globals, options: Parsed, *, detached: bool, terminal: T
     text = bundle.config_text()
     config = read_config(text)
     check_console(config, console_socket, detached)
-    if terminal is not None and config.process is not None and config.process.terminal:
+    terminal = None
+    if not detached and config.process is not None and config.process.terminal:
+        from ocirt.process.terminal import Terminal
+
+        terminal = Terminal()
         wishes.console = terminal.console
     elif console_socket:
         wishes.console = connect_console(console_socket, "/process/terminal")
@@ -72,7 +76,7 @@ def create_container(g: Globals, options: Parsed, *, detached: bool, terminal: T
             listen_env=listen_env,
         ),
     )
-    return create(g.root, options.args[0], config, text, bundle.path, plan, wishes)
+    return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal
 
 
 def check_console(config: Config, console_socket: str, detached: bool) -> None:

@@ -26,23 +26,20 @@ MIN_ARGS = MAX_ARGS = 1
 def main(g: Globals, options: Parsed) -> int:
     """The exit status of the container's process, 128 + n when signal n ended it; 0 when detached."""
     if options.detach:
-        container = create.create_container(g, options, detached=True)
+        container, _ = create.create_container(g, options, detached=True)
         _start_or_destroy(container)
         return 0
     return _foreground(g, options)
 
 
 def _foreground(g: Globals, options: Parsed) -> int:
-    from ocirt.process.foreground import stay
-    from ocirt.process.terminal import Terminal
-
     if not options.no_subreaper:
         set_child_subreaper(True)
-    terminal = Terminal()
-    container = create.create_container(g, options, detached=False, terminal=terminal)
+    container, terminal = create.create_container(g, options, detached=False)
     _start_or_destroy(container)
-    wants_terminal = container.record["terminal"]
-    code = stay(container.pid, terminal if wants_terminal else None)
+    from ocirt.process.foreground import stay  # the container runs already meanwhile
+
+    code = stay(container.pid, terminal)
     if not options.keep:
         destroy(container)
     return code

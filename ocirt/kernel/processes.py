@@ -125,13 +125,13 @@ def set_no_new_privs() -> None:
 def close_range(first: int, last: int, flags: int, proc: int = -1) -> None:
     """close_range(2); CLOSE_RANGE_CLOEXEC only marks.
 
-    Before Linux 5.11 (no CLOEXEC) or 5.9 (no call) the descriptors are looked up in self/fd below
-    proc, a descriptor of the host's /proc; without one the error is raised.
+    Before Linux 5.11 (no CLOEXEC) or 5.9 (no call), and where a filter older than that refuses it, the descriptors
+    are looked up in self/fd below proc, a descriptor of the host's /proc; without one the error is raised.
     """
     try:
         syscall("close_range", numbers.close_range, first, last, flags, detail=lambda: f"{first}..{last}")
     except KernelError as error:
-        if error.errno not in (errno.ENOSYS, errno.EINVAL) or proc < 0 or first > last:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EPERM) or proc < 0 or first > last:
             raise
         _close_one_by_one(first, last, flags, proc)
 
@@ -195,8 +195,18 @@ def stat_mode(program: str) -> int:
 
 
 def eaccess(program: str) -> None:
-    """faccessat2(2), AT_EACCESS and X_OK: whether the effective user may execute it.  Raises KernelError."""
-    syscall("faccessat2", numbers.faccessat2, f.AT_FDCWD, path(program), os.X_OK, f.AT_EACCESS, detail=program)
+    """faccessat2(2), AT_EACCESS and X_OK: whether the effective user may execute it.  Raises KernelError.
+
+    A kernel before 5.8 has no faccessat2, and a filter older than that refuses it: then access(2), which asks
+    for the real user.
+    """
+    try:
+        syscall("faccessat2", numbers.faccessat2, f.AT_FDCWD, path(program), os.X_OK, f.AT_EACCESS, detail=program)
+    except KernelError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        if not os.access(program, os.X_OK):
+            raise KernelError(errno.EACCES, os.strerror(errno.EACCES), "access", program) from error
 
 
 class ExecImage:

@@ -6,6 +6,8 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 import os
 import select
 
+from ocirt import log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.process.terminal import Terminal
@@ -19,6 +21,7 @@ STDIN = 0
 
 def stay(pid: int, terminal: Terminal | None) -> int:
     """Wait for our child pid; its exit status, or 128 + the number of the signal that ended it."""
+    log.release()
     wakeup = _catch_signals()
     pidfd = os.pidfd_open(pid)
     try:

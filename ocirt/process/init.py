@@ -6,9 +6,9 @@ import os
 import sys
 
 from ocirt import log
+from ocirt.box import START_SOCKET
 from ocirt.channel import GO, READY, SAVED, accept
 from ocirt.pipeline import INIT, START, run
-from ocirt.stages.descriptors import START_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -71,7 +71,6 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
 
     The collector is frozen so that the child does not copy pages only to look at them (copy on write).
     """
-    gc.collect(0)
     gc.freeze()
     gc.disable()
     ours = box.channel
@@ -120,7 +119,7 @@ def _next(box: Box) -> Record:
         record = box.channel.receive()
         if record.kind != LOG:
             return record
-        log.emit(record.fields[0], record.fields[1])
+        log.pass_on(*record.fields)
 
 
 def _send(box: Box, kind: str) -> None:

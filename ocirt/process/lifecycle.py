@@ -6,12 +6,11 @@ import _socket
 import os
 
 from ocirt import log
-from ocirt.box import Box
-from ocirt.channel import EOF, ERROR, GO
+from ocirt.box import START_SOCKET, Box
+from ocirt.channel import EOF, ERROR, GO, LOG
 from ocirt.container import CONFIG, Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import Undo
-from ocirt.stages.descriptors import START_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +89,6 @@ def first_record(config: Config, bundle: str) -> dict[str, Any]:
         "owner": os.geteuid(),
         "cgroup": None,
         "annotations": config.annotations,
-        "terminal": bool(config.process and config.process.terminal),
         "poststop": bool(config.hooks and config.hooks.poststop),
     }
 
@@ -106,8 +104,8 @@ def start(container: Container) -> None:
         container.remove_start_socket()
         conversation.send(GO)
         record = conversation.receive()
-        while record.kind == "LOG":
-            log.emit(record.fields[0], record.fields[1])
+        while record.kind == LOG:
+            log.pass_on(*record.fields)
             record = conversation.receive()
         if record.kind == ERROR:
             raise OcirtError.from_record(record.fields)

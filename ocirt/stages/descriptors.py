@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt.box import START_SOCKET
 from ocirt.pipeline import Step
 
 TYPE_CHECKING = False
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 FIRST_FREE_FD = 3
 LAST_FD = 2**32 - 1
-START_SOCKET = "start"  # box.fds: where init listens for `start`
 
 
 class CloseHostDescriptors(Step):

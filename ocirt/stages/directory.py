@@ -44,7 +44,10 @@ class MakeDirectory(Step):
 
 
 class EnterDirectory(Step):
-    """Enter it with root's rights; where those are refused (a user's own FUSE or NFS), leave it for later."""
+    """Enter it with root's rights; where those are refused (a user's own FUSE or NFS), leave it for later.
+
+    It is verified at once, because a seccomp filter that comes before the change of user may refuse getcwd(2).
+    """
 
     __slots__ = ("path",)
 
@@ -62,10 +65,12 @@ class EnterDirectory(Step):
             if error.errno not in DENIED:
                 raise refusal(self.path, error) from error
             box.facts["chdir"] = "denied"
+        else:
+            verify(box)
 
 
-class VerifyDirectory(Step):
-    """As the user: enter what root could not, and see that the kernel finds a way from our root to it."""
+class EnterDeniedDirectory(Step):
+    """As the user: enter what root could not."""
 
     __slots__ = ("path",)
 
@@ -74,26 +79,16 @@ class VerifyDirectory(Step):
         self.path = path
 
     def describe(self) -> str:
-        return f"make sure that {self.path} is inside the container"
+        return f"change directory to {self.path}, if root was denied it"
 
     def apply(self, box: Box) -> None:
-        if box.facts.pop("chdir", "") == "denied":
-            try:
-                enter(box, self.path)
-            except OSError as error:
-                raise refusal(self.path, error) from error
+        if box.facts.pop("chdir", "") != "denied":
+            return
         try:
-            reached = box.kernel.getcwd()
+            enter(box, self.path)
         except OSError as error:
-            if error.errno != errno.ENOENT:  # ENOENT: removed meanwhile, or out of reach
-                raise
-            reached = ""
-        if not reached.startswith("/"):  # "(unreachable)/..."
-            what = (
-                "current working directory is outside of container mount namespace root "
-                "-- possible container breakout detected"
-            )
-            raise OcirtError("step-failed", what)
+            raise refusal(self.path, error) from error
+        verify(box)
 
 
 def enter(box: Box, path: str) -> None:
@@ -103,6 +98,22 @@ def enter(box: Box, path: str) -> None:
         box.kernel.fchdir(fd)
     finally:
         box.kernel.close(fd)
+
+
+def verify(box: Box) -> None:
+    """See that the kernel finds a way from our root to the working directory."""
+    try:
+        reached = box.kernel.getcwd()
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # ENOENT: removed meanwhile, or out of reach
+            raise
+        reached = ""
+    if not reached.startswith("/"):  # "(unreachable)/..."
+        what = (
+            "current working directory is outside of container mount namespace root "
+            "-- possible container breakout detected"
+        )
+        raise OcirtError("step-failed", what)
 
 
 def refusal(path: str, error: OSError) -> OcirtError:
@@ -118,9 +129,9 @@ def make_directory(process: Process | None) -> Iterator[Step]:
 
 
 def working_directory(process: Process) -> Iterator[Step]:
-    """INIT, before the change of user; verify_directory() belongs after it."""
+    """INIT, before the change of user; denied_directory() belongs after it."""
     yield EnterDirectory(f"{process.at}/cwd", process.cwd)
 
 
-def verify_directory(process: Process) -> Iterator[Step]:
-    yield VerifyDirectory(f"{process.at}/cwd", process.cwd)
+def denied_directory(process: Process) -> Iterator[Step]:
+    yield EnterDeniedDirectory(f"{process.at}/cwd", process.cwd)

@@ -7,7 +7,7 @@ import os
 from ocirt.channel import ASK, DONE
 from ocirt.config import jsontext
 from ocirt.hooks import hook_calls, run_hook
-from ocirt.pipeline import Step
+from ocirt.pipeline import ANSWER, INIT, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ocirt.config.views import Hook, Hooks
     from ocirt.hooks import HookCall
 
-HOOKS = "hooks"
+HOOKS = "hooks"  # the question to the runtime, and so the name of the stage that answers
 PID_PLACE = "@pid@"
 
 
@@ -66,24 +66,19 @@ def run_hooks(kind: str, hooks: Iterable[Hook], state: str) -> Iterator[Step]:
         yield RunHook(call, state)
 
 
-def runtime_hooks(hooks: Hooks | None, state: dict[str, Any]) -> Iterator[Step]:
-    """The runtime's answer to AskForHooks."""
-    if hooks is not None:
-        text = state_text(state, "creating")
-        yield from run_hooks("prestart", hooks.prestart, text)
-        yield from run_hooks("createRuntime", hooks.create_runtime, text)
+def hooks(place: str, wanted: Hooks, state: dict[str, Any]) -> Iterator[Step]:
+    """The hooks that run at this place.
 
-
-def create_hooks(hooks: Hooks | None, state: dict[str, Any]) -> Iterator[Step]:
-    """INIT, between the mounts and pivot_root."""
-    if hooks is None:
-        return
-    if hooks.prestart or hooks.create_runtime:
-        yield AskForHooks()
-    yield from run_hooks("createContainer", hooks.create_container, state_text(state, "creating"))
-
-
-def start_hooks(hooks: Hooks | None, state: dict[str, Any]) -> Iterator[Step]:
-    """START, in the container, before the user's program."""
-    if hooks is not None:
-        yield from run_hooks("startContainer", hooks.start_container, state_text(state, "created"))
+    INIT, between the mounts and pivot_root: ask the runtime for its own, then createContainer.
+    ANSWER: what the runtime does then.  START, in the container, before the user's program: startContainer.
+    state: as in runtime.md, without status and pid.
+    """
+    if place == INIT:
+        if wanted.prestart or wanted.create_runtime:
+            yield AskForHooks()
+        yield from run_hooks("createContainer", wanted.create_container, state_text(state, "creating"))
+    elif place == ANSWER:
+        yield from run_hooks("prestart", wanted.prestart, state_text(state, "creating"))
+        yield from run_hooks("createRuntime", wanted.create_runtime, state_text(state, "creating"))
+    else:
+        yield from run_hooks("startContainer", wanted.start_container, state_text(state, "created"))

@@ -15,7 +15,7 @@ from ocirt.errors import OcirtError
 from ocirt.kernel.flags import AT_FDCWD, RESOLVE_NO_MAGICLINKS
 from ocirt.pipeline import Step
 from ocirt.stages.capabilities import limit_capabilities, set_capabilities
-from ocirt.stages.directory import verify_directory
+from ocirt.stages.directory import denied_directory
 from ocirt.stages.payload import environment, lacks_home
 
 TYPE_CHECKING = False
@@ -198,15 +198,19 @@ def umask(process: Process) -> Iterator[Step]:
     yield SetUmask(f"{process.user.at}/umask" if mask is not None else "", DEFAULT_UMASK if mask is None else mask)
 
 
+def home(process: Process) -> Iterator[Step]:
+    """INIT, before a seccomp filter, which may refuse openat2(2)."""
+    if lacks_home(environment(process.env)):
+        yield FindHome(f"{process.user.at}/uid", process.user.uid)
+
+
 def identity(process: Process, in_userns: bool) -> Iterator[Step]:
     """INIT, after working_directory(): from here on the process has the user's rights only."""
     user = process.user
     yield from limit_capabilities(process)
     yield OwnStandardStreams(f"{user.at}/uid", user.uid)
-    if lacks_home(environment(process.env)):
-        yield FindHome(f"{user.at}/uid", user.uid)
     yield SetGroups(f"{user.at}/additionalGids" if user.additional_gids else "", user.additional_gids, in_userns)
     yield SetGroup(f"{user.at}/gid", user.gid, in_userns)
     yield SetUser(f"{user.at}/uid", user.uid, in_userns)
-    yield from verify_directory(process)
+    yield from denied_directory(process)
     yield from set_capabilities(process)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from ocirt.errors import ConfigError, KernelError
+from ocirt.config.checks_linux import sysctl_path
+from ocirt.errors import KernelError
 from ocirt.kernel.flags import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV
 from ocirt.pipeline import Step
 
@@ -38,7 +39,7 @@ class SetSysctl(Step):
 
     def apply(self, box: Box) -> None:
         kernel = box.kernel
-        path = parameter_path(self.key)
+        path = sysctl_path(self.key)
         fd = kernel.openat2(box.proc, f"sys/{path}", os.O_WRONLY, resolve=_RESOLVE)
         try:
             kernel.write_fd(fd, self.value.encode())
@@ -49,23 +50,8 @@ class SetSysctl(Step):
             kernel.close(fd)
 
 
-def parameter_path(key: str) -> str:
-    """The path below /proc/sys.  The first separator in the key says which one it uses, as in sysctl(8).
-
-    net.ipv4.conf.eth0/1.forwarding is the interface "eth0.1"; net/ipv4/conf/eth0.1/forwarding too.
-    Raises ConfigError for a key that is no parameter's name.
-    """
-    dot, slash = key.find("."), key.find("/")
-    if dot >= 0 and (slash < 0 or dot < slash):
-        key = key.translate({ord("."): "/", ord("/"): "."})
-    if not key or any(part in ("", ".", "..") for part in key.split("/")):
-        raise ConfigError("rule", f"{key!r} is not the name of a kernel parameter", "/linux/sysctl")
-    return key
-
-
 def sysctl(linux: Linux | None) -> Iterator[Step]:
-    """INIT, after the pivot: the parameters in the order of config.json.  Raises ConfigError."""
+    """INIT, after the pivot: the parameters in the order of config.json."""
     for key, value in linux.sysctl.items() if linux else ():
         at = "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
-        parameter_path(key)
         yield SetSysctl(at, key, value)

@@ -15,7 +15,7 @@ from ocirt.config.views import Process
 from ocirt.errors import OcirtError
 from ocirt.kernel import flags, live
 from ocirt.pipeline import INIT, Stage, Step, run
-from ocirt.stages.directory import VerifyDirectory, working_directory
+from ocirt.stages.directory import verify, working_directory
 from ocirt.stages.identity import identity
 from ocirt.stages.limits import oom_score_adj, rlimits
 from ocirt.stages.payload import executable
@@ -124,7 +124,7 @@ def test_a_working_directory_outside_of_the_root_is_refused(tmp_path: Path) -> N
     def child() -> str:
         os.chdir("/usr")
         os.chroot(tmp_path)
-        return failure(lambda: VerifyDirectory("", "/").apply(Box(live)))[0]
+        return failure(lambda: verify(Box(live)))[0]
 
     what = in_namespaces(child)
     assert what.startswith("current working directory is outside of container mount namespace root")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from ocirt.channel import EOF, ERROR, GO, MAX_FIELD, READY, channel_pair
@@ -14,7 +12,7 @@ def test_a_record_arrives_as_it_was_sent() -> None:
     here, there = channel_pair()
     here.send("LOG", "debug", "größe\nzwei")
     record = there.receive()
-    assert (record.kind, record.fields, record.fds) == ("LOG", ["debug", "größe\nzwei"], [])
+    assert (record.kind, record.fields) == ("LOG", ["debug", "größe\nzwei"])
 
 
 def test_nul_and_length_in_a_field_do_not_break_the_record() -> None:
@@ -27,18 +25,6 @@ def test_the_end_of_the_peer_is_a_record() -> None:
     here, there = channel_pair()
     here.close()
     assert there.receive().kind == EOF
-
-
-def test_descriptors_ride_along_close_on_exec() -> None:
-    here, there = channel_pair()
-    reading, writing = os.pipe()
-    here.send("FD", fds=[writing])
-    (received,) = there.receive().fds
-    assert not os.get_inheritable(received)
-    os.write(received, b"x")
-    assert os.read(reading, 1) == b"x"
-    for fd in (reading, writing, received):
-        os.close(fd)
 
 
 def test_an_error_crosses_with_all_its_fields() -> None:

@@ -22,7 +22,6 @@ RECORD: dict[str, Any] = {
     "cgroup": None,
     "annotations": {},
     "poststop": False,
-    "terminal": False,
 }
 
 

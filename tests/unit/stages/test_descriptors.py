@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.support.recorder import recorded_box
-
 from ocirt.stages.descriptors import LAST_FD, close_host_descriptors
+from tests.support.recorder import recorded_box
 
 
 def closed(channel: int, start: int | None, preserve: int) -> list[tuple[Any, ...]]:

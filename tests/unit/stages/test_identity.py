@@ -19,6 +19,7 @@ from ocirt.stages.identity import (
     SetGroups,
     SetUmask,
     SetUser,
+    home,
     home_of,
     identity,
     umask,
@@ -44,11 +45,10 @@ def test_the_order_is_the_kernels() -> None:
         "LimitBoundingSet",
         "KeepCapabilities",
         "OwnStandardStreams",
-        "FindHome",
         "SetGroups",
         "SetGroup",
         "SetUser",
-        "VerifyDirectory",
+        "EnterDeniedDirectory",
         "SetCapabilities",
     ]
 
@@ -58,7 +58,7 @@ def test_the_order_is_the_kernels() -> None:
     [([], True), (["HOME="], True), (["HOME=/x"], False), (["HOME=/x", "HOME="], True), (["HOME=", "HOME=/x"], False)],
 )
 def test_home_is_looked_up_unless_the_last_setting_of_it_has_a_value(env: list[str], wanted: bool) -> None:
-    assert any(isinstance(step, FindHome) for step in identity(process(env=env), False)) is wanted
+    assert any(isinstance(step, FindHome) for step in home(process(env=env))) is wanted
 
 
 @pytest.mark.parametrize(

@@ -8,31 +8,10 @@ import os
 import pytest
 
 from ocirt.config.views import Linux
-from ocirt.errors import ConfigError, KernelError
+from ocirt.errors import KernelError
 from ocirt.kernel import flags as f
-from ocirt.stages.sysctl import SetSysctl, parameter_path, sysctl
+from ocirt.stages.sysctl import SetSysctl, sysctl
 from tests.support.recorder import kernel_error, recorded_box
-
-
-@pytest.mark.parametrize(
-    ("key", "path"),
-    [
-        ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
-        ("net/ipv4/ip_forward", "net/ipv4/ip_forward"),
-        ("net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"),
-        ("net/ipv4/conf/eth0.1/forwarding", "net/ipv4/conf/eth0.1/forwarding"),
-        ("name", "name"),
-    ],
-)
-def test_path(key: str, path: str) -> None:
-    assert parameter_path(key) == path
-
-
-@pytest.mark.parametrize("key", ["", ".", "..", "net..x", "/net/x", "net/../kernel/x", "net/./x", "net.x.", "a./..b"])
-def test_no_parameter(key: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parameter_path(key)
-    assert caught.value.code == "rule"
 
 
 def test_plan_points_at_each_key() -> None:
