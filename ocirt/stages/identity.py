@@ -139,12 +139,15 @@ class SetGroups(Step):
         return f"set the supplementary groups to {list(self.gids)}"
 
     def apply(self, box: Box) -> None:
-        if self.in_userns and box.kernel.read_file(box.proc, "self/setgroups").strip() == b"deny":
-            # user_namespaces(7): who mapped the groups without privileges may not drop them either.
+        # user_namespaces(7): who mapped the groups without privileges may not drop them either.
+        try:
+            explain_unmapped("setgroups to", self.gids, self.in_userns, lambda: box.kernel.setgroups(self.gids))
+        except OSError as error:
+            if error.errno != errno.EPERM or not self.in_userns:
+                raise
             if self.gids:
-                raise OcirtError("step-failed", "cannot set any additional groups in a rootless container")
-            return
-        explain_unmapped("setgroups to", self.gids, self.in_userns, lambda: box.kernel.setgroups(self.gids))
+                what = "cannot set any additional groups in a rootless container"
+                raise OcirtError("step-failed", what, call="setgroups", errno=errno.EPERM) from error
 
 
 class SetGroup(Step):

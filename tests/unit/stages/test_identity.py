@@ -145,13 +145,13 @@ def test_no_groups_drops_the_runtimes_own() -> None:
 
 
 def test_where_setgroups_is_denied_nothing_is_dropped() -> None:
-    box, kernel = recorded_box(read_file=b"deny\n")
+    box, kernel = recorded_box(setgroups=kernel_error(errno.EPERM, "setgroups"))
     SetGroups("", (), True).apply(box)
-    assert kernel.calls == [("read_file", 1001, "self/setgroups")]
+    assert kernel.calls == [("setgroups", ())]
 
 
 def test_where_setgroups_is_denied_groups_are_refused() -> None:
-    box, _ = recorded_box(read_file=b"deny\n")
+    box, _ = recorded_box(setgroups=kernel_error(errno.EPERM, "setgroups"))
     with pytest.raises(OcirtError) as caught:
         SetGroups("/g", (5,), True).apply(box)
     assert caught.value.what == "cannot set any additional groups in a rootless container"
@@ -166,7 +166,7 @@ def test_where_setgroups_is_denied_groups_are_refused() -> None:
     ],
 )
 def test_an_id_without_a_mapping_is_named(step: Any, answers: str, what: str) -> None:
-    box, _ = recorded_box(**{"read_file": b"allow\n", answers: kernel_error(errno.EINVAL, answers)})
+    box, _ = recorded_box(**{answers: kernel_error(errno.EINVAL, answers)})
     with pytest.raises(OcirtError) as caught:
         step.apply(box)
     assert (caught.value.what, caught.value.errno) == (what, errno.EINVAL)
