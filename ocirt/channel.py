@@ -99,9 +99,13 @@ def channel_pair() -> tuple[Channel, Channel]:
 
 
 def accept(listening: int) -> Channel:
-    """Wait for one connection on a listening socket and close the listener."""
-    listener = _socket.socket(fileno=listening)
+    """Wait for one connection on a listening socket and close the listener.
+
+    The sockets are told what they are: else Python asks getsockname(2), which a seccomp filter may refuse.
+    """
+    what = (_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0)
+    listener = _socket.socket(*what, listening)
     fd, _ = listener._accept()  # type: ignore[attr-defined]  # typeshed has only the public one
     listener.close()
     os.set_inheritable(fd, False)
-    return Channel(_socket.socket(fileno=fd))
+    return Channel(_socket.socket(*what, fd))

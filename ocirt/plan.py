@@ -27,7 +27,7 @@ from ocirt.stages.namespaces import (
     prepare,
 )
 from ocirt.stages.payload import payload
-from ocirt.stages.pivot import pivot
+from ocirt.stages.pivot import pivot, root_propagation
 from ocirt.stages.rootfs import finish_root, prepare_root
 
 TYPE_CHECKING = False
@@ -102,6 +102,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("pivot_root", INIT, pivot(config, options.no_pivot), make_directory(process)),
         Stage("console", INIT, console(process)),
         Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
+        Stage("finish", INIT, root_propagation(config)),
         Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, join_memory_cgroup(host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),

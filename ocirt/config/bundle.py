@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from ocirt.config import checks, jsontext, schema
 from ocirt.config.views import Config, Process, Resources
@@ -28,7 +29,12 @@ class Bundle:
     def config_text(self) -> bytes:
         """config.json as it is.  Raises OcirtError bundle."""
         try:
-            return _read(os.open("config.json", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd), "config.json")
+            # O_NONBLOCK: to open a FIFO would wait for a writer that may never come.
+            fd = os.open("config.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.fd)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise OSError(errno.EINVAL, "not a regular file", "config.json")
+            return _read(fd, "config.json")
         except FileNotFoundError:
             raise OcirtError(
                 "bundle",

@@ -12,6 +12,7 @@ import select
 import time
 
 from ocirt import log
+from ocirt.box import START_SOCKET
 from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError
 from ocirt.pipeline import BESIDE, HOST, JOINER, Undo, run
@@ -50,6 +51,9 @@ def launch(
         box.channel, theirs = channel_pair()
         undo.push(lambda: end_child(box))
         spawn(plan, box, theirs)
+        if START_SOCKET in box.fds:
+            # init's alone: `run` would else wait in its own copy's queue for an init that died.
+            os.close(box.fds.pop(START_SOCKET))
         run(plan.part(BESIDE), box, undo)
         _send(box, GO)
         serve(plan, box)

@@ -56,6 +56,8 @@ def create(
 
     container = Container.make(root, container_id, first_record(config, bundle), text)
     with Undo() as undo:
+        # A container that got as far as its hooks is destroyed as by delete (runtime.md, Lifecycle, steps 3-5).
+        undo.push(lambda: run_poststop(container, config))
         undo.push(container.remove)
         box = new_box(wishes.console)
         box.fds[START_SOCKET] = container.listen()
@@ -168,17 +170,24 @@ def destroy(container: Container) -> None:
         raise OcirtError("timeout", "container init still running", remedy="its process cannot be killed: see dmesg")
     if manager is not None:
         manager.remove()
-    poststop = container.config().hooks if container.record["poststop"] else None
+    config = container.config() if container.record["poststop"] else None
     container.remove()
-    if poststop is not None:
-        from ocirt.hooks import hook_calls, run_hook
+    if config is not None:
+        run_poststop(container, config)
 
-        state = hook_state(container, "stopped")
-        for call in hook_calls("poststop", poststop.poststop):
-            try:
-                run_hook(call, state)
-            except OcirtError as error:  # a warning only, and the others still run (runtime.md, step 13)
-                log.warning(error.what)
+
+def run_poststop(container: Container, config: Config) -> None:
+    """A failure is a warning only, and the others still run (runtime.md, Lifecycle, step 13)."""
+    if config.hooks is None or not config.hooks.poststop:
+        return
+    from ocirt.hooks import hook_calls, run_hook
+
+    state = hook_state(container, "stopped")
+    for call in hook_calls("poststop", config.hooks.poststop):
+        try:
+            run_hook(call, state)
+        except OcirtError as error:
+            log.warning(error.what)
 
 
 def hand_over(wishes: Wishes, pid: int) -> None:

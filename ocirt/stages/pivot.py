@@ -169,6 +169,13 @@ def pivot(config: Config, no_pivot: bool = False) -> Iterator[Step]:
         yield MoveRoot("/root")
     else:
         yield PivotRoot("/root")
+    yield ReopenNull()
+
+
+def root_propagation(config: Config) -> Iterator[Step]:
+    """INIT, after the last mount in the container: an unbindable one could not be copied any more.
+
+    Slave and private the root's mounts are already (prepare_root).
+    """
     if has_mount_namespace(config) and propagation(config) & (MS_SHARED | MS_UNBINDABLE):
         yield SetPropagation("/linux/rootfsPropagation", propagation(config))
-    yield ReopenNull()

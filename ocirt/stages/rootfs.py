@@ -156,6 +156,7 @@ class OpenNull(Step):
     def apply(self, box: Box) -> None:
         fd = box.kernel.open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE)
         box.fds["null"] = fd
+        box.kernel.mount_setattr(fd, "", 0, 0, 0, MS_PRIVATE)
         if not is_null(box, fd):
             raise OcirtError("unsupported", "the host's /dev/null is not the null device (character device 1:3)")
 
@@ -220,10 +221,10 @@ def prepare_root(config: Config, bundle: str, no_pivot: bool = False) -> Iterato
     if no_pivot and config.linux and config.linux.rootfs_propagation and flags & MS_PRIVATE:
         what = "rootfsPropagation of [r]private is not safe without pivot_root"
         raise ConfigError("rule", what, "/linux/rootfsPropagation")
+    if config.linux and config.linux.masked_paths:
+        yield OpenNull("/linux/maskedPaths")  # an unbindable mount could not be copied any more
     yield SetPropagation("/linux/rootfsPropagation" if flags != PROPAGATION[""] else "", flags)
     yield BindRoot(f"{root.at}/path", path)
-    if config.linux and config.linux.masked_paths:
-        yield OpenNull("/linux/maskedPaths")
 
 
 def finish_root(config: Config) -> Iterator[Step]:

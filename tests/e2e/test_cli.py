@@ -22,7 +22,7 @@ pytestmark = pytest.mark.differs(crun="argp's forms")
 @pytest.mark.parametrize("flag", ["--version", "-v"])
 def test_version(runtime: Runtime, flag: str) -> None:
     lines = runtime.ok(options=(flag,)).out.splitlines()
-    assert lines[0].startswith("runc version ")
+    assert lines[0].startswith(f"{runtime.name} version ")
     fields = dict(line.split(": ", 1) for line in lines[1:])
     assert {"commit", "spec"} <= set(fields)
     if runtime.name == "ocirt":

@@ -26,7 +26,7 @@ from ocirt.stages.console import console
 from ocirt.stages.devices import devices
 from ocirt.stages.masks import masks
 from ocirt.stages.mounts import mount_sources, mounts
-from ocirt.stages.pivot import pivot
+from ocirt.stages.pivot import pivot, root_propagation
 from ocirt.stages.rootfs import finish_root, prepare_root
 from ocirt.stages.sysctl import sysctl
 from tests.support.namespaces import in_namespaces
@@ -137,7 +137,9 @@ def _stages(config: Config, bundle: str, no_pivot: bool) -> Iterator[Stage]:
     yield Stage("devices", INIT, devices(config))
     yield Stage("pivot_root", INIT, pivot(config, no_pivot))
     yield Stage("console", INIT, console(config.process) if config.process else ())
-    yield Stage("finish", INIT, finish_root(config), sysctl(config.linux), masks(config.linux))
+    yield Stage(
+        "finish", INIT, finish_root(config), sysctl(config.linux), masks(config.linux), root_propagation(config)
+    )
 
 
 def mountinfo(path: str = "") -> list[str]:

@@ -12,16 +12,29 @@ import pytest
 
 from ocirt.config.views import Config
 from ocirt.kernel import flags as f
-from ocirt.stages.pivot import ChangeRoot, MoveRoot, PivotRoot, ReopenNull, hide, kernel_mount_points, pivot, unescape
+from ocirt.stages.pivot import (
+    ChangeRoot,
+    MoveRoot,
+    PivotRoot,
+    ReopenNull,
+    hide,
+    kernel_mount_points,
+    pivot,
+    root_propagation,
+    unescape,
+)
 from tests.support.recorder import kernel_error, recorded_box
 
 NULL = SimpleNamespace(st_mode=stat.S_IFCHR, st_rdev=os.makedev(1, 3))
 FILE = SimpleNamespace(st_mode=stat.S_IFREG, st_rdev=0)
 
 
-def plan(*kinds: str, no_pivot: bool = False, **linux: Any) -> list[str]:
-    value = Config({"root": {"path": "r"}, "linux": {"namespaces": [{"type": kind} for kind in kinds], **linux}})
-    return [step.describe() for step in pivot(value, no_pivot)][:-1]
+def config(*kinds: str, **linux: Any) -> Config:
+    return Config({"root": {"path": "r"}, "linux": {"namespaces": [{"type": kind} for kind in kinds], **linux}})
+
+
+def plan(*kinds: str, no_pivot: bool = False) -> list[str]:
+    return [step.describe() for step in pivot(config(*kinds), no_pivot)][:-1]
 
 
 def test_plan() -> None:
@@ -31,10 +44,17 @@ def test_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "again"), [("shared", 1), ("rshared", 1), ("unbindable", 1), ("rslave", 0), ("private", 0)]
+    ("value", "steps"),
+    [
+        ("shared", ["set the propagation of / to MS_SHARED"]),
+        ("rshared", ["set the propagation of / to MS_REC|MS_SHARED"]),
+        ("unbindable", ["set the propagation of / to MS_UNBINDABLE"]),
+        ("rslave", []),
+        ("private", []),
+    ],
 )
-def test_propagation_after_the_pivot(value: str, again: int) -> None:
-    assert len(plan("mount", rootfsPropagation=value)) == 1 + again
+def test_propagation_after_the_last_mount(value: str, steps: list[str]) -> None:
+    assert [step.describe() for step in root_propagation(config("mount", rootfsPropagation=value))] == steps
 
 
 def test_old_root_is_a_slave_before_it_is_detached() -> None:

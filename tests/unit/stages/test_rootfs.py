@@ -35,9 +35,9 @@ def plan(value: Config, no_pivot: bool = False) -> list[tuple[str, str]]:
 def test_plan_with_a_mount_namespace() -> None:
     assert plan(config("mount", maskedPaths=["/proc/kcore"])) == [
         ("", "set the umask to 0022 while preparing"),
+        ("/linux/maskedPaths", "take a copy of the mount of the host's /dev/null"),
         ("", "set the propagation of / to MS_REC|MS_SLAVE"),
         ("/root/path", "bind the root file system /bundle/rootfs onto itself"),
-        ("/linux/maskedPaths", "take a copy of the mount of the host's /dev/null"),
     ]
 
 
