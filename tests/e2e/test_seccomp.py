@@ -162,3 +162,17 @@ def test_flags(runtime: Runtime, bundle: Bundle, flag: str) -> None:
         pytest.skip("runc: 1.1 does not know all of them")
     profile(bundle, "SCMP_ACT_ALLOW", rule, flags=[flag])
     assert "not permitted" in runtime.inside(bundle, "mkdir /x 2>&1 || true")
+
+
+@pytest.mark.only_ocirt("it is about the time between create and start")
+@pytest.mark.parametrize("verb", ["run", "create"])
+def test_filter_that_the_runtime_does_not_get_through(runtime: Runtime, bundle: Bundle, verb: str) -> None:
+    """Without noNewPrivileges it is loaded while the interpreter still runs: an error, never a wait without end."""
+    bundle.process["noNewPrivileges"] = False
+    names = [name for name in ALLOWED if name not in ("accept4", "read", "write", "poll")]
+    profile(bundle, "SCMP_ACT_ERRNO", {"names": names, "action": "SCMP_ACT_ALLOW"}).script("true").save()
+    result = runtime.call(verb, "--bundle", str(bundle.path), bundle.id, bound=10)
+    if result.code == 0:
+        result = runtime.call("start", bundle.id, bound=10)
+    assert result.code == 1
+    assert result.last_line
