@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.bundles import PATH, Bundle
 from tests.support.host import Place
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, poll
 
 
 def test_user_groups_and_umask(runtime: Runtime, bundle: Bundle) -> None:
@@ -241,15 +241,23 @@ def test_realtime_scheduler(runtime: Runtime, bundle: Bundle, setting: dict, see
     assert {name: scheduler[name] for name in seen} == seen
 
 
+def accepts(file: Path, text: str) -> bool:
+    try:
+        file.write_text(text)
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture
 def realtime_budget(place: Place) -> Iterator[None]:
     """With real-time groups a cgroup of version 1 has no budget unless its parent gives some."""
     file = place.cgroup("cpu") / "cpu.rt_runtime_us"
     if not file.exists():
         pytest.skip("the kernel has no real-time groups")
-    file.write_text("10000")
+    poll(lambda: accepts(file, "10000"), "a budget")
     yield
-    file.write_text("0")
+    poll(lambda: accepts(file, "0"), "the end of the container's group, which the kernel frees late")
 
 
 @pytest.mark.only_ocirt("runc 1.1 and crun 1.8 know no process.scheduler")
