@@ -58,13 +58,14 @@ class Container:
     since boot), boot_id, cgroup (the manager's record or None), annotations, poststop (hooks to run at delete).
     """
 
-    __slots__ = ("root", "id", "dirfd", "record")
+    __slots__ = ("root", "id", "dirfd", "record", "known_config")
 
     def __init__(self, root: str, container_id: str, dirfd: int, record: dict[str, Any]) -> None:
         self.root = root
         self.id = container_id
         self.dirfd = dirfd
         self.record = record
+        self.known_config: Config | None = None
 
     @classmethod
     def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
@@ -134,9 +135,11 @@ class Container:
 
     def config(self) -> Config:
         """The configuration as it was at create; it was checked then."""
-        from ocirt.config.views import Config
+        if self.known_config is None:
+            from ocirt.config.views import Config
 
-        return Config(jsontext.parse(self.config_text(), CONFIG))  # type: ignore[arg-type]
+            self.known_config = Config(jsontext.parse(self.config_text(), CONFIG))  # type: ignore[arg-type]
+        return self.known_config
 
     def manager(self) -> Manager | None:
         """The cgroup manager, None when the container has no cgroup of its own."""

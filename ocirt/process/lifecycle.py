@@ -55,6 +55,7 @@ def create(
     from ocirt.process.launch import launch
 
     container = Container.make(root, container_id, first_record(config, bundle), text)
+    container.known_config = config
     with Undo() as undo:
         # A container that got as far as its hooks is destroyed as by delete (runtime.md, Lifecycle, steps 3-5).
         undo.push(lambda: run_poststop(container, config))
