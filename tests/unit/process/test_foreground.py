@@ -1,0 +1,43 @@
+"""Staying with a process: its status, signals on their way, orphans."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parents[3]
+
+# A program of its own: stay() takes over the process's signals.
+CODE = """
+import os, sys
+sys.path.insert(0, {tree!r})
+from ocirt.process.foreground import stay
+pid = os.posix_spawn("/bin/sh", ["sh", "-c", {script!r}], {{"PATH": "/usr/bin:/bin"}})
+sys.exit(stay(pid, None))
+"""
+
+
+def start(script: str) -> subprocess.Popen[str]:
+    code = CODE.format(tree=str(HERE), script=script)
+    return subprocess.Popen([sys.executable, "-IS", "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)])
+def test_exit_codes(script: str, code: int) -> None:
+    with start(script) as process:
+        assert process.wait(30) == code
+
+
+@pytest.mark.parametrize("name", ["TERM", "USR1", "HUP", "INT"])
+def test_signals_are_forwarded(name: str) -> None:
+    script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done"
+    with start(script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.kill(process.pid, getattr(__import__("signal"), f"SIG{name}"))
+        assert process.stdout.readline() == f"got {name}\n"
+        assert process.wait(30) == 9

@@ -1,0 +1,117 @@
+"""The runtime's side of the conversation, with this process playing init."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from ocirt.box import Box
+from ocirt.channel import ASK, DONE, ERROR, LOG, READY, Channel, channel_pair
+from ocirt.errors import OcirtError
+from ocirt.pipeline import ANSWER, Plan, Stage, Step
+from ocirt.process.launch import describe_status, end_child, reap, serve, wait_for_exec
+
+JOURNAL: list[str] = []
+
+
+class Note(Step):
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.at = ""
+
+    def describe(self) -> str:
+        return "note"
+
+    def apply(self, box: Box) -> None:
+        JOURNAL.append("answered")
+
+
+def box_and_init(pid: int = 0) -> tuple[Box, Channel]:
+    kernel: Any = None
+    box = Box(kernel)
+    box.channel, init = channel_pair()
+    box.pid = pid
+    return box, init
+
+
+def child(code: str) -> int:
+    return os.posix_spawn("/bin/sh", ["sh", "-c", code], {})
+
+
+def test_ready_ends_the_service() -> None:
+    box, init = box_and_init()
+    init.send(READY)
+    serve(Plan(clone_flags=0), box)
+
+
+def test_a_question_is_answered_by_the_plan() -> None:
+    JOURNAL.clear()
+    box, init = box_and_init()
+    init.send(ASK, "hooks")
+    init.send(READY)
+    serve(Plan(Stage("hooks", ANSWER, [Note()]), clone_flags=0), box)
+    assert JOURNAL == ["answered"]
+    assert init.receive().kind == DONE
+
+
+def test_what_init_reports_is_raised_as_it_is() -> None:
+    box, init = box_and_init()
+    init.send_error(OcirtError("executable", "not found", at="/process/args/0", errno=2))
+    with pytest.raises(OcirtError) as caught:
+        serve(Plan(clone_flags=0), box)
+    assert (caught.value.code, caught.value.at, caught.value.errno) == ("executable", "/process/args/0", 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("exit 3", "container init died before it was ready (exit status 3)"), ("kill -9 $$", "killed by signal 9")],
+)
+def test_a_dead_init_is_reported_with_its_wait_status(code: str, words: str) -> None:
+    box, init = box_and_init(child(code))
+    init.close()
+    with pytest.raises(OcirtError) as caught:
+        serve(Plan(clone_flags=0), box)
+    assert caught.value.code == "init-died"
+    assert words in caught.value.what
+
+
+def test_log_lines_of_init_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    box, init = box_and_init()
+    init.send(LOG, "warning", "look out")
+    init.send(READY)
+    serve(Plan(clone_flags=0), box)
+    assert 'level=warning msg="look out"' in capfd.readouterr().err
+
+
+def test_the_end_of_the_conversation_means_executing() -> None:
+    box, init = box_and_init()
+    init.close()
+    wait_for_exec(box)
+
+
+def test_an_error_instead_of_the_end() -> None:
+    box, init = box_and_init()
+    init.send(ERROR, *OcirtError("executable", "exec /x: exec format error").to_record())
+    with pytest.raises(OcirtError) as caught:
+        wait_for_exec(box)
+    assert caught.value.what == "exec /x: exec format error"
+
+
+def test_undo_of_the_clone_kills_and_reaps() -> None:
+    pid = child("sleep 1000")
+    box, _ = box_and_init(pid)
+    end_child(box)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def test_reap_is_bounded() -> None:
+    pid = child("sleep 1000")
+    assert reap(pid, 0.01) is None
+    os.kill(pid, signal.SIGKILL)
+    assert describe_status(reap(pid, 10)) == "killed by signal 9"
+    assert reap(pid, 10) is None
