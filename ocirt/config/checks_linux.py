@@ -101,7 +101,7 @@ def time_offsets(linux: Linux) -> Iterator[ConfigError]:
 
 
 def devices(linux: Linux) -> Iterator[ConfigError]:
-    """config-linux.md, Devices.  Two entries of one path must agree; fifos have no numbers."""
+    """config-linux.md, Devices.  Two entries of one path must agree; the numbers of a fifo mean nothing."""
     seen: dict[str, dict[str, object]] = {}
     for device in linux.devices:
         at = device.at
@@ -112,9 +112,8 @@ def devices(linux: Linux) -> Iterator[ConfigError]:
         numbers = (("major", device.major, MAX_MAJOR), ("minor", device.minor, MAX_MINOR))
         for name, number, most in numbers:
             if device.type == "p":
-                if number:  # Go writes 0 where there is none
-                    yield ConfigError("rule", "a fifo has no device numbers", at=f"{at}/{name}")
-            elif number is None:
+                continue
+            if number is None:
                 yield ConfigError("rule", f"a device of type {device.type} needs {name}", at=at)
             elif not 0 <= number <= most:
                 yield ConfigError("rule", f"{name} {number} is not from 0 to {most}", at=f"{at}/{name}")
