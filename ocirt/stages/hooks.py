@@ -78,7 +78,8 @@ def hooks(place: str, wanted: Hooks, state: dict[str, Any]) -> Iterator[Step]:
             yield AskForHooks()
         yield from run_hooks("createContainer", wanted.create_container, state_text(state, "creating"))
     elif place == ANSWER:
-        yield from run_hooks("prestart", wanted.prestart, state_text(state, "creating"))
+        # prestart is of the time when it ran in `start`, on a created container; hooks of that time may look for it.
+        yield from run_hooks("prestart", wanted.prestart, state_text(state, "created"))
         yield from run_hooks("createRuntime", wanted.create_runtime, state_text(state, "creating"))
     else:
         yield from run_hooks("startContainer", wanted.start_container, state_text(state, "created"))
