@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,18 +13,28 @@ import pytest
 
 from tests.support.bundles import Bundle, Roots
 from tests.support.host import Place, settled_differences, token, unchanged
-from tests.support.runtime import Runtime
+from tests.support.runtime import NAME, Runtime
 
 _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
+    known = tomllib.loads((here / "crun.toml").read_text()) if NAME == "crun" else {}
+    reasons = {test: reason for reason, tests in known.items() for test in tests}
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            for name in (item.path.name, f"{item.path.name}::{item.name}", f"{item.path.name}::{bare(item)}"):
+                if name in reasons:
+                    item.add_marker(pytest.mark.differs(crun=reasons[name]))
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def bare(item: pytest.Item) -> str:
+    """The test's name without its parameters."""
+    return item.name.partition("[")[0]
 
 
 @pytest.fixture(scope="package")
