@@ -54,7 +54,7 @@ def test_a_config_that_is_a_directory(tmp_path: Path) -> None:
     with pytest.raises(OcirtError) as raised:
         opened.config_text()
     os.close(opened.fd)
-    assert (raised.value.code, raised.value.errno) == ("bundle", errno.EISDIR)
+    assert (raised.value.code, raised.value.errno) == ("bundle", errno.EINVAL)
 
 
 def test_a_file_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

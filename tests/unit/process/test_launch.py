@@ -102,7 +102,7 @@ def test_an_error_instead_of_the_end() -> None:
 
 
 def test_undo_of_the_clone_kills_and_reaps() -> None:
-    pid = child("sleep 1000")
+    pid = child("exec sleep 1000")
     box, _ = box_and_init(pid)
     end_child(box)
     with pytest.raises(ChildProcessError):
@@ -110,7 +110,7 @@ def test_undo_of_the_clone_kills_and_reaps() -> None:
 
 
 def test_reap_is_bounded() -> None:
-    pid = child("sleep 1000")
+    pid = child("exec sleep 1000")
     assert reap(pid, 0.01) is None
     os.kill(pid, signal.SIGKILL)
     assert describe_status(reap(pid, 10)) == "killed by signal 9"
