@@ -119,9 +119,13 @@ def scheduler(process: Process) -> Iterator[ConfigError]:
 
 
 def io_priority(process: Process) -> Iterator[ConfigError]:
-    """config.md, Linux Process: 0 (highest) to 7."""
+    """config.md, Linux Process: a priority from 0 (highest) to 7."""
     wanted = process.io_priority
-    if wanted is not None and not 0 <= wanted.priority <= 7:
+    if wanted is None:
+        return
+    if not wanted.has("priority"):
+        yield ConfigError("rule", 'the required property "priority" is missing', at=wanted.at)
+    elif not 0 <= wanted.priority <= 7:
         yield ConfigError("rule", f"the I/O priority {wanted.priority} is not from 0 to 7", at=f"{wanted.at}/priority")
 
 

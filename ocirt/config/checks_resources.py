@@ -71,6 +71,9 @@ def block_io(resources: Resources) -> Iterator[ConfigError]:
         b.throttle_read_iops_device,
         b.throttle_write_iops_device,
     )
+    for throttle in (device for devices in throttles for device in devices):
+        if not throttle.has("rate"):
+            yield ConfigError("rule", 'the required property "rate" is missing', at=throttle.at)
     for limited in (b.weight_device, *throttles):
         for device_of_any in limited:
             if device_of_any.major < 0 or device_of_any.minor < 0:

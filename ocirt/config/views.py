@@ -142,7 +142,7 @@ class IoPriority(View):
 
     __slots__ = ()
     class_: str = _value("class")
-    priority: int = _value("priority", 0)
+    priority: int = _value("priority")
 
 
 class ExecCpuAffinity(View):
@@ -278,7 +278,7 @@ class ThrottleDevice(View):
     __slots__ = ()
     major: int = _value("major")
     minor: int = _value("minor")
-    rate: int = _value("rate", 0)
+    rate: int = _value("rate")
 
 
 class BlockIo(View):
