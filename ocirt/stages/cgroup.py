@@ -19,6 +19,7 @@ from ocirt.cgroups import manager_from_record, open_manager
 from ocirt.cgroups.limits import limits
 from ocirt.cgroups.v1 import V1Manager, current_paths, one_controller_each, own_directory, sub_cgroups
 from ocirt.cgroups.writer import not_mounted
+from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.pipeline import Step
 
@@ -169,7 +170,9 @@ class UnshareCgroupNamespace(Step):
 
 
 def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not."""
+    """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not, and for intelRdt."""
+    if config.linux and config.linux.intel_rdt:
+        raise OcirtError("unsupported", "intelRdt is not supported yet", at="/linux/intelRdt")
     path = config.linux.cgroups_path if config.linux else None
     resources = config.linux.resources if config.linux else None
     manager = open_manager(host, path, container_id)

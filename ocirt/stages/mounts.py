@@ -174,6 +174,8 @@ def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
     if config.mounts and "mount" not in kinds:
         # They would be made on the host, and stay there.
         raise ConfigError("rule", "mounts need a mount namespace", "/mounts")
+    if config.linux and config.linux.mount_label:
+        raise OcirtError("unsupported", "SELinux labels of mounts are not supported yet", at="/linux/mountLabel")
     for number, mount in enumerate(config.mounts):
         options = options_of(mount)
         if not mount.destination.startswith("/"):
