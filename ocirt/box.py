@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 START_SOCKET = "start"  # Box.fds: where init listens for `start`
 
+# Box.facts: what stages/root_mount.py mounts on the host; recorded as "root_mount".
+ROOT_PATH, ROOT_SHIELD, ROOT_TREE = ROOT_FACTS = ("root/path", "root/shield", "root/tree")
+
 
 class Box:
     """The mutable part of a launch, handed to every Step.apply.

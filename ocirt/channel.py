@@ -28,8 +28,8 @@ Python until the program is executed.
 from __future__ import annotations
 
 import _socket
-import os
 
+from ocirt import system as os
 from ocirt.errors import OcirtError
 
 GO, ASK, DONE, READY, SAVED, PID, ERROR, LOG = "GO", "ASK", "DONE", "READY", "SAVED", "PID", "ERROR", "LOG"

@@ -8,10 +8,10 @@ Exit status: 0, what the command returns, 1 for a failure (255 for exec: its own
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ocirt import OCI_VERSION, __version__, log, options
+from ocirt import system as os
 from ocirt.errors import KernelError, OcirtError, UsageError
 from ocirt.options import VALUE, Globals, Misuse, Option
 
@@ -149,7 +149,7 @@ def _globals(given: options.Parsed, log_format: str) -> Globals:
 
 def _default_root() -> str:
     """/run/ocirt, or for who is not really root $XDG_RUNTIME_DIR/ocirt, made when it is missing."""
-    runtime_dir = os.environ.get("XDG_RUNTIME_DIR", "")
+    runtime_dir = os.getenv("XDG_RUNTIME_DIR")
     if not runtime_dir or not _honours_runtime_dir():
         return f"/run/{APP}"
     root = os.path.abspath(os.path.join(runtime_dir, APP))
@@ -165,7 +165,7 @@ def _honours_runtime_dir() -> bool:
     """As runc: not root, or root of a user namespace only (podman unshare), unless $USER says root."""
     if os.geteuid() != 0:
         return True
-    if os.environ.get("USER") == "root":
+    if os.getenv("USER") == "root":
         return False
     with open("/proc/self/uid_map", "rb") as file:
         return file.read().split() != [b"0", b"0", b"4294967295"]

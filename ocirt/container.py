@@ -14,10 +14,10 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 import _socket
 import errno
 import fcntl
-import os
 import select
 import time
 
+from ocirt import system as os
 from ocirt.channel import Channel
 from ocirt.config import jsontext
 from ocirt.errors import StateError
@@ -55,7 +55,8 @@ class Container:
 
     id: the container ID.  dirfd: O_PATH-like fd of its directory.  record: the plain values of state.json:
     version, id, oci_version, bundle, rootfs, created (RFC 3339), owner (uid), pid, start_time (clock ticks
-    since boot), boot_id, cgroup (the manager's record or None), annotations, poststop (hooks to run at delete).
+    since boot), boot_id, cgroup (the manager's record or None), root_mount (path and marks of
+    what stages/root_mount.py has mounted on the host, or empty), annotations, poststop (hooks to run at delete).
     """
 
     __slots__ = ("root", "id", "dirfd", "record", "known_config")
@@ -71,7 +72,7 @@ class Container:
     def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
         """Make the directory with a record that has no pid yet.  Raises StateError("exists") or OSError."""
         check_id(container_id)
-        os.makedirs(root, 0o700, exist_ok=True)
+        os.makedirs(root, 0o700)
         try:
             os.mkdir(os.path.join(root, container_id), 0o711)
         except FileExistsError:
@@ -169,10 +170,14 @@ class Container:
 
     def alive(self) -> bool:
         """Whether the recorded init still runs: same boot, same start time, not a zombie."""
-        if not self.pid or self.record["boot_id"] != boot_id():
+        if not self.pid or not self.same_boot():
             return False
         found = process_start(self.pid)
         return found is not None and found == self.record["start_time"]
+
+    def same_boot(self) -> bool:
+        """Whether the numbers of processes and mounts in the record still mean something."""
+        return bool(self.record["boot_id"] == boot_id())
 
     def has_start_socket(self) -> bool:
         try:
@@ -356,10 +361,10 @@ def _unlink_if_there(dirfd: int, name: str) -> None:
 
 def _remove_tree(path: str) -> None:
     """The directory and what others put into it; symbolic links are removed, not followed."""
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            os.unlink(os.path.join(folder, name))
-        for name in folders:
-            full = os.path.join(folder, name)
-            (os.unlink if os.path.islink(full) else os.rmdir)(full)
+    for name in os.listdir(path):
+        full = os.path.join(path, name)
+        if os.path.isdir(full) and not os.path.islink(full):
+            _remove_tree(full)
+        else:
+            os.unlink(full)
     os.rmdir(path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step

@@ -5,10 +5,10 @@ Works in the runtime and, for createContainer and startContainer, in the sealed 
 
 from __future__ import annotations
 
-import os
 import select
 import time
 
+from ocirt import system as os
 from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False

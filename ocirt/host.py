@@ -5,8 +5,7 @@ Sources: /proc/self/mountinfo (proc_pid_mountinfo(5)), /proc/self/cgroup (cgroup
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups
 
 # The inode of the initial user namespace's nsfs file (PROC_USER_INIT_INO, include/linux/proc_ns.h).

@@ -8,8 +8,9 @@ command fails, the error: warnings are held back until it is known that none com
 
 from __future__ import annotations
 
-import os
 import time
+
+from ocirt import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from ocirt.stages.namespaces import (
 )
 from ocirt.stages.payload import payload
 from ocirt.stages.pivot import pivot, root_propagation
-from ocirt.stages.rootfs import finish_root, prepare_root
+from ocirt.stages.rootfs import finish_root, mounts_on_host, prepare_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,9 +82,11 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, mount_sources(config, options.bundle)),
         Stage("cgroup", HOST, create_cgroup(config, host, options.id)),
+        Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
+        Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
         Stage("cgroup", INIT, join_cgroup(config, host)),
         Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
         Stage(
@@ -130,6 +132,13 @@ def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:
         from ocirt.stages import hooks as stage
 
         yield from stage.hooks(place, config.hooks, plan_state(config, options))
+
+
+def root_mount(place: str, config: Config, options: Options) -> Iterator[Step]:
+    if mounts_on_host(config):
+        from ocirt.stages import root_mount as stage
+
+        yield from stage.copy_root(config, options.bundle) if place == HOST else stage.attach_root()
 
 
 def network(config: Config) -> Iterator[Step]:

@@ -81,8 +81,9 @@ HEAD = '''"""System call numbers of the running interpreter's architecture.  GEN
 
 from __future__ import annotations
 
-import os
 import sys
+
+from ocirt import system as os
 
 '''
 

@@ -7,9 +7,9 @@ text is safe.  What the container may have made below its own cgroup is reached 
 from __future__ import annotations
 
 import errno
-import os
 import time
 
+from ocirt import system as os
 from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False

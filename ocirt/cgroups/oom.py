@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from ocirt import system as os
 
 
 class OomWatch:

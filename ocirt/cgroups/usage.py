@@ -5,8 +5,7 @@ Read by cadvisor and docker stats; the names are theirs.  Imported by `events` o
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.cgroups.files import GONE, read_file
 
 TYPE_CHECKING = False

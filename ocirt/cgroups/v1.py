@@ -5,9 +5,9 @@ Source: Documentation/admin-guide/cgroup-v1/ of the kernel; freezer-subsystem.rs
 
 from __future__ import annotations
 
-import os
 import time
 
+from ocirt import system as os
 from ocirt.cgroups import Manager
 from ocirt.cgroups.files import (
     GONE,

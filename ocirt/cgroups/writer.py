@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 
+from ocirt import system as os
 from ocirt.cgroups import Write
 from ocirt.cgroups.files import read_file
 from ocirt.errors import OcirtError

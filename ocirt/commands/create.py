@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.config.bundle import open_bundle, read_config
 from ocirt.container import check_id
 from ocirt.errors import OcirtError

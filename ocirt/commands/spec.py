@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from ocirt import OCI_VERSION
+from ocirt import system as os
 from ocirt.config import jsontext
 from ocirt.errors import OcirtError
 from ocirt.options import VALUE, Option

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.config import checks, jsontext, schema
 from ocirt.config.views import Config, Process, Resources
 from ocirt.errors import OcirtError
@@ -51,11 +51,11 @@ def open_bundle(path: str) -> Bundle:
 
     Raises OcirtError bundle when it is not a directory that can be searched.
     """
-    real = os.path.realpath(path)
     try:
-        return Bundle(real, os.open(real, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        fd = os.open(path or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Bundle(os.readlink(f"/proc/self/fd/{fd}"), fd)
     except OSError as error:
-        raise _unreadable(f"bundle {path or real}", error) from error
+        raise _unreadable(f"bundle {path or os.getcwd()}", error) from error
 
 
 def read_file(path: str, what: str) -> bytes:

@@ -6,7 +6,6 @@ python-prctl was measured beside this file: docs/python-prctl.md.
 from __future__ import annotations
 
 import errno
-from os import fsdecode
 from struct import Struct
 
 from ocirt.errors import KernelError
@@ -15,6 +14,7 @@ from ocirt.kernel import numbers
 from ocirt.kernel.capabilities import names_of
 from ocirt.kernel.ffi import buffer, path, syscall
 from ocirt.kernel.processes import prctl
+from ocirt.system import fsdecode
 
 _CAP_HEADER = Struct("=Ii").pack(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
 _CAP_DATA = Struct("=6I")  # (effective, permitted, inheritable) of bits 0..31, then of 32..63

@@ -10,8 +10,7 @@ own default is a C int, which cuts 2**32 down to 0, and uid 0 is root.
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.errors import KernelError
 
 TYPE_CHECKING = False

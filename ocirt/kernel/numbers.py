@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+from ocirt import system as os
 
 # fmt: off
 _NUMBERS = {

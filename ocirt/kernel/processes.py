@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import errno
-import os
 from fcntl import F_GETFD, F_SETFD, FD_CLOEXEC, fcntl, ioctl
-
-# Steps reach everything through one namespace (live.py); these need no wrapper of ours.
-from os import fchown as fchown
-from os import fsdecode, listdir
-from os import open as os_open
-from os import read as read
-from os import sched_setaffinity as sched_setaffinity
-from os import setsid as setsid
 from struct import Struct
 
+from ocirt import system as os
 from ocirt.errors import KernelError
 from ocirt.kernel import flags as f
 from ocirt.kernel import numbers
 from ocirt.kernel.ffi import address_of, buffer, path, string_array, syscall
+
+# Steps reach everything through one namespace (live.py); these need no wrapper of ours.
+from ocirt.system import fchown as fchown
+from ocirt.system import fsdecode, listdir
+from ocirt.system import open as os_open
+from ocirt.system import read as read
+from ocirt.system import sched_setaffinity as sched_setaffinity
+from ocirt.system import setsid as setsid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _socket
 import fcntl
-import os
 import struct
 
+from ocirt import system as os
 from ocirt.errors import KernelError
 
 TIOCSCTTY = 0x540E

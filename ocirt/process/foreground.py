@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
-import os
 import select
 
 from ocirt import log
+from ocirt import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

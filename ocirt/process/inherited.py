@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import os
 
+from ocirt import system as os
 from ocirt.errors import OcirtError, UsageError
 from ocirt.kernel.flags import CLOSE_RANGE_CLOEXEC
 from ocirt.kernel.processes import close_range
@@ -18,12 +18,13 @@ def listen_fds() -> tuple[int, tuple[str, ...]]:
 
     Only when LISTEN_PID names this process: the variables may be meant for an ancestor.
     """
-    count = os.environ.get("LISTEN_FDS", "")
-    if not count.isdecimal() or os.environ.get("LISTEN_PID") != str(os.getpid()):
+    count = os.getenv("LISTEN_FDS")
+    if not count.isdecimal() or os.getenv("LISTEN_PID") != str(os.getpid()):
         return 0, ()
     env = [f"LISTEN_FDS={int(count)}", "LISTEN_PID=1"]
-    if "LISTEN_FDNAMES" in os.environ:
-        env.append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
+    names = os.getenv("LISTEN_FDNAMES")
+    if names:
+        env.append(f"LISTEN_FDNAMES={names}")
     return int(count), tuple(env)
 
 

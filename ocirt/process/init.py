@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ocirt import log
+from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.channel import GO, READY, SAVED, accept
 from ocirt.pipeline import INIT, START, run

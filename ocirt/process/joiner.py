@@ -8,8 +8,7 @@ its parent, and the joiner vanishes.
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.channel import PID
 from ocirt.kernel.flags import CLONE_PARENT
 from ocirt.pipeline import run

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import gc
-import os
 import select
 import time
 
 from ocirt import log
+from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _socket
-import os
 
 from ocirt import log
-from ocirt.box import START_SOCKET, Box
+from ocirt import system as os
+from ocirt.box import ROOT_FACTS, START_SOCKET, Box
 from ocirt.channel import EOF, ERROR, GO, LOG
 from ocirt.container import CONFIG, Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
@@ -64,8 +64,9 @@ def create(
         box.fds[START_SOCKET] = container.listen()
 
         def on_host_done() -> None:
-            """From here on `delete` must be able to find the cgroup, whatever happens to this process."""
+            """From here on `delete` must be able to find what is outside of init, whatever happens to this process."""
             container.record["cgroup"] = box.manager.record() if box.manager is not None else None
+            container.record["root_mount"] = [box.facts[name] for name in ROOT_FACTS if name in box.facts]
             container.save()
 
         def on_ready() -> None:
@@ -91,6 +92,7 @@ def first_record(config: Config, bundle: str) -> dict[str, Any]:
         "created": utc_now(),
         "owner": os.geteuid(),
         "cgroup": None,
+        "root_mount": [],
         "annotations": config.annotations,
         "poststop": bool(config.hooks and config.hooks.poststop),
     }
@@ -159,7 +161,7 @@ def hook_state(container: Container, status: str) -> bytes:
 
 
 def destroy(container: Container) -> None:
-    """Kill what is left, remove the cgroup, run poststop hooks, remove the directory.  Repeatable."""
+    """Kill what is left; remove mounts and cgroup, run poststop hooks, remove the directory.  Repeatable."""
     container.send_signal(SIGKILL)
     manager = container.manager()
     if manager is not None and manager.exists():
@@ -169,6 +171,11 @@ def destroy(container: Container) -> None:
             manager.kill(SIGKILL)
     if not container.wait_gone(KILL_DEADLINE):
         raise OcirtError("timeout", "container init still running", remedy="its process cannot be killed: see dmesg")
+    mounted = container.record.get("root_mount")
+    if mounted and container.same_boot():
+        from ocirt.stages.root_mount import unmount_root
+
+        unmount_root(new_box(), mounted)
     if manager is not None:
         manager.remove()
     config = container.config() if container.record["poststop"] else None

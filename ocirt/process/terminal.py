@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import _socket
 import fcntl
-import os
+
+from ocirt import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

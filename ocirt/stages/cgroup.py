@@ -12,9 +12,9 @@ a few MiB does not kill it.
 from __future__ import annotations
 
 import errno
-import os
 
 from ocirt import log
+from ocirt import system as os
 from ocirt.cgroups import manager_from_record, open_manager
 from ocirt.cgroups.limits import limits
 from ocirt.cgroups.v1 import V1Manager, current_paths, one_controller_each, own_directory, sub_cgroups

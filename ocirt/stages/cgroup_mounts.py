@@ -7,8 +7,8 @@ User documentation: cgroups(7), cgroup_namespaces(7).
 from __future__ import annotations
 
 import errno
-import os
 
+from ocirt import system as os
 from ocirt.config.mountopts import mount_attributes
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import (
@@ -19,6 +19,7 @@ from ocirt.kernel.flags import (
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
+    MS_SLAVE,
     OPEN_TREE_CLONE,
 )
 from ocirt.stages.targets import MountStep, check_place, open_mounted, place_in_root
@@ -143,11 +144,14 @@ class MountCgroup2(MountStep):
 
 
 def bind_directory(box: Box, source: str, target: int, flags: int) -> None:
-    """Bind a cgroup directory of the host with the mount's flags on all below it (CVE-2023-25809)."""
+    """Bind a cgroup directory of the host with the mount's flags on all below it (CVE-2023-25809).
+
+    Not as a peer of the host's mount: what is mounted on it later must not show there.
+    """
     kernel = box.kernel
     tree = kernel.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
     try:
-        kernel.mount_setattr(tree, "", AT_RECURSIVE, mount_attributes(flags), 0)
+        kernel.mount_setattr(tree, "", AT_RECURSIVE, mount_attributes(flags), 0, MS_SLAVE)
         kernel.move_mount(tree, "", target, "")
     finally:
         kernel.close(tree)

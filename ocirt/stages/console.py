@@ -6,9 +6,9 @@ User documentation: pty(7), devpts; config.md, "process.terminal" and "process.c
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import AT_EMPTY_PATH, AT_FDCWD, OPEN_TREE_CLONE
 from ocirt.pipeline import Step

@@ -6,9 +6,9 @@ User documentation: config-linux.md, "Devices" and "Default Devices", "Dev symbo
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.config.mountopts import parse_options
 from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import AT_FDCWD, OPEN_TREE_CLONE

@@ -7,8 +7,8 @@ A working directory is a descriptor that outlives everything: one that names a d
 from __future__ import annotations
 
 import errno
-import os
 
+from ocirt import system as os
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import AT_FDCWD, RESOLVE_NO_MAGICLINKS
 from ocirt.pipeline import Step

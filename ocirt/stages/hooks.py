@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.channel import ASK, DONE
 from ocirt.config import jsontext
 from ocirt.hooks import hook_calls, run_hook

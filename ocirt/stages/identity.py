@@ -8,9 +8,9 @@ capability sets brought down to what was asked for.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import AT_FDCWD, RESOLVE_NO_MAGICLINKS
 from ocirt.pipeline import Step

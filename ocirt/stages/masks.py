@@ -6,10 +6,9 @@ User documentation: config-linux.md, "Masked Paths" and "Readonly Paths".
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
-from ocirt.errors import ConfigError
+from ocirt import system as os
 from ocirt.kernel.flags import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
@@ -18,7 +17,6 @@ from ocirt.kernel.flags import (
     OPEN_TREE_CLONE,
 )
 from ocirt.pipeline import Step
-from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.tmpcopyup import detached_tmpfs
 
 TYPE_CHECKING = False
@@ -138,11 +136,9 @@ def cover(box: Box, name: str, target: int) -> None:
 
 
 def masks(linux: Linux | None) -> Iterator[Step]:
-    """INIT, after the pivot: read-only paths, then masked paths.  Raises ConfigError."""
-    if linux is None or not (linux.masked_paths or linux.readonly_paths):
+    """INIT, after the pivot: read-only paths, then masked paths."""
+    if linux is None:
         return
-    if "mount" not in new_namespaces(linux) | joined_namespaces(linux):
-        raise ConfigError("rule", "unable to restrict sys entries without a private MNT namespace", linux.at)
     for number, path in enumerate(linux.readonly_paths):
         yield ReadonlyPath(f"{linux.at}/readonlyPaths/{number}", path)
     for number, path in enumerate(linux.masked_paths):

@@ -6,10 +6,10 @@ User documentation: mount(2), mount_setattr(2); config.md, "Mounts".
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
 from ocirt import log
+from ocirt import system as os
 from ocirt.config.mountopts import parse_options
 from ocirt.errors import ConfigError, KernelError, OcirtError
 from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT
@@ -17,7 +17,7 @@ from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
 from ocirt.stages.cgroup_mounts import cgroup_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, clean, open_mounted, place_in_root
-from ocirt.stages.tmpcopyup import mount_with_copy
+from ocirt.stages.tmpcopyup import mount_with_copy, split_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,12 +139,25 @@ class Remount(MountStep):
 def options_of(mount: MountView) -> MountOptions:
     """The mount's options, checked.  Raises ConfigError, OcirtError("unsupported")."""
     options = parse_options(mount.options)
-    if options.bind and options.data:
-        what = "bind mounts cannot have any filesystem-specific options applied"
-        raise ConfigError("rule", f"{what}: {options.data}", f"{mount.at}/options")
+    if options.bind:
+        ignore_data(options, f"{mount.at}/options")
     if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(options.extensions):
         raise OcirtError("unsupported", "ID-mapped mounts", at=mount.at)
     return options
+
+
+def ignore_data(options: MountOptions, at: str) -> None:
+    """A bind has its file system's data already; a word that is no key=value may be a flag misspelt.
+
+    Raises ConfigError.
+    """
+    words = [option for option in split_options(options.data) if "=" not in option]
+    if words:
+        what = "bind mounts cannot have any filesystem-specific options applied"
+        raise ConfigError("rule", f"{what}: {','.join(words)}", at)
+    if options.data:
+        log.debug(f"{at}: a bind mount ignores {options.data}")
+        options.data = ""
 
 
 def host_source(mount: MountView, bundle: str) -> str:
@@ -158,10 +171,10 @@ def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
     """HOST: the sources of binds that init will not be able to reach, as detached mounts box.fds["mount/N"].
 
     In a user namespace init may lack the right to walk to a source; in a joined mount namespace the
-    path may lead elsewhere.
+    path may lead elsewhere; in the host's own the bind would be a peer of the source, and hand mounts on to it.
     """
     new, joined = new_namespaces(config.linux), joined_namespaces(config.linux)
-    if "user" in new | joined or "mount" in joined:
+    if "user" in new | joined or "mount" not in new:
         for number, mount in enumerate(config.mounts):
             options = options_of(mount)
             if options.bind and not options.flags & MS_REMOUNT:
@@ -171,9 +184,6 @@ def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
 def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
     """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported")."""
     kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
-    if config.mounts and "mount" not in kinds:
-        # They would be made on the host, and stay there.
-        raise ConfigError("rule", "mounts need a mount namespace", "/mounts")
     if config.linux and config.linux.mount_label:
         raise OcirtError("unsupported", "SELinux labels of mounts are not supported yet", at="/linux/mountLabel")
     for number, mount in enumerate(config.mounts):

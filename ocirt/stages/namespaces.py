@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.errors import ConfigError
 from ocirt.kernel.flags import (
     CLONE_NEWCGROUP,

@@ -6,9 +6,9 @@ config.md, Process; execve(2), execvp(3).
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLOSE_RANGE_CLOEXEC
 from ocirt.pipeline import Step

@@ -6,8 +6,8 @@ User documentation: pivot_root(2), chroot(2), mount_namespaces(7).
 from __future__ import annotations
 
 import errno
-import os
 
+from ocirt import system as os
 from ocirt.kernel.flags import AT_FDCWD, MNT_DETACH, MS_MOVE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.pipeline import Step
 from ocirt.stages.rootfs import SetPropagation, has_mount_namespace, is_null, propagation
@@ -177,5 +177,5 @@ def root_propagation(config: Config) -> Iterator[Step]:
 
     Slave and private the root's mounts are already (prepare_root).
     """
-    if has_mount_namespace(config) and propagation(config) & (MS_SHARED | MS_UNBINDABLE):
+    if propagation(config) & (MS_SHARED | MS_UNBINDABLE):
         yield SetPropagation("/linux/rootfsPropagation", propagation(config))

@@ -6,9 +6,9 @@ User documentation: mount_namespaces(7), pivot_root(2); config.md, "Root" and "R
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.config.mountopts import parse_options
 from ocirt.errors import ConfigError, KernelError, OcirtError
 from ocirt.kernel.flags import (
@@ -85,7 +85,7 @@ class SetPropagation(Step):
 
 
 class OpenRoot(Step):
-    """Open the root file system where there is no mount namespace of the container's own."""
+    """Open the root file system where nothing will be mounted in it."""
 
     __slots__ = ("path",)
 
@@ -97,16 +97,7 @@ class OpenRoot(Step):
         return f"open the root file system {self.path}"
 
     def apply(self, box: Box) -> None:
-        try:
-            box.root = box.kernel.openat(AT_FDCWD, self.path, os.O_PATH | os.O_DIRECTORY)
-        except KernelError as error:
-            raise OcirtError(
-                "step-failed",
-                f'invalid rootfs "{self.path}"',
-                call=error.call,
-                errno=error.errno or 0,
-                detail=error.detail,
-            ) from None
+        box.root = open_root(box, self.path)
 
 
 class BindRoot(OpenRoot):
@@ -119,8 +110,7 @@ class BindRoot(OpenRoot):
 
     def apply(self, box: Box) -> None:
         kernel = box.kernel
-        super().apply(box)
-        directory, box.root = box.root, -1
+        directory = open_root(box, self.path)
         try:
             # The path without symbolic links: its parents are searched for the mount that it is on.
             make_parent_private(box, kernel.path_of(box.proc, directory))
@@ -128,6 +118,16 @@ class BindRoot(OpenRoot):
             kernel.move_mount(box.root, "", directory, "")
         finally:
             kernel.close(directory)
+
+
+def open_root(box: Box, path: str) -> int:
+    """The root directory as an O_PATH descriptor.  Raises OcirtError."""
+    try:
+        fd: int = box.kernel.openat(AT_FDCWD, path, os.O_PATH | os.O_DIRECTORY)
+        return fd
+    except KernelError as error:
+        what = f'invalid rootfs "{path}"'
+        raise OcirtError("step-failed", what, call=error.call, errno=error.errno or 0, detail=error.detail) from None
 
 
 def make_parent_private(box: Box, path: str) -> None:
@@ -194,6 +194,23 @@ def has_mount_namespace(config: Config) -> bool:
     return "mount" in new_namespaces(config.linux) | joined_namespaces(config.linux)
 
 
+def mounts_on_host(config: Config) -> bool:
+    """Whether mounts of the container are made in the runtime's own mount namespace; see root_mount.py."""
+    if config.root is None or has_mount_namespace(config):
+        return False
+    linux, process = config.linux, config.process
+    of_linux = linux and (linux.masked_paths or linux.readonly_paths or linux.rootfs_propagation)
+    return bool(config.mounts or config.root.readonly or of_linux or (process and process.terminal))
+
+
+def root_path(config: Config, bundle: str) -> str:
+    """The root directory as an absolute path of the host.  Raises ConfigError."""
+    root = config.root
+    if root is None:
+        raise ConfigError("rule", "root is required", "/root")
+    return root.path if root.path.startswith("/") else f"{bundle}/{root.path}"
+
+
 def propagation(config: Config) -> int:
     """The MS_* flags of linux.rootfsPropagation.  Raises ConfigError."""
     value = (config.linux and config.linux.rootfs_propagation) or ""
@@ -205,26 +222,23 @@ def propagation(config: Config) -> int:
 def prepare_root(config: Config, bundle: str, no_pivot: bool = False) -> Iterator[Step]:
     """INIT, before the mounts: box.root becomes a descriptor of the root file system, as a mount of its own.
 
-    Without a mount namespace nothing of the host's mounts is touched.  Raises ConfigError.
+    Without a mount namespace of the container's own it is one already (root_mount.py), unless nothing will be
+    mounted.  Raises ConfigError.
     """
-    root = config.root
-    if root is None:
-        raise ConfigError("rule", "root is required", "/root")
-    path = root.path if root.path.startswith("/") else f"{bundle}/{root.path}"
-    yield SetUmask()
-    if not has_mount_namespace(config):
-        if root.readonly:
-            raise ConfigError("rule", "a read-only root needs a mount namespace", f"{root.at}/readonly")
-        yield OpenRoot(f"{root.at}/path", path)
-        return
+    path = root_path(config, bundle)
     flags = propagation(config)
+    yield SetUmask()
+    if config.linux and config.linux.masked_paths:
+        yield OpenNull("/linux/maskedPaths")  # an unbindable mount could not be copied any more
+    if not has_mount_namespace(config):
+        if not mounts_on_host(config):
+            yield OpenRoot("/root/path", path)
+        return
     if no_pivot and config.linux and config.linux.rootfs_propagation and flags & MS_PRIVATE:
         what = "rootfsPropagation of [r]private is not safe without pivot_root"
         raise ConfigError("rule", what, "/linux/rootfsPropagation")
-    if config.linux and config.linux.masked_paths:
-        yield OpenNull("/linux/maskedPaths")  # an unbindable mount could not be copied any more
     yield SetPropagation("/linux/rootfsPropagation" if flags != PROPAGATION[""] else "", flags)
-    yield BindRoot(f"{root.at}/path", path)
+    yield BindRoot("/root/path", path)
 
 
 def finish_root(config: Config) -> Iterator[Step]:

@@ -5,8 +5,7 @@ User documentation: config-linux.md, "Sysctl"; sysctl(8).
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.config.checks_linux import sysctl_path
 from ocirt.errors import KernelError
 from ocirt.kernel.flags import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV

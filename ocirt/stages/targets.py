@@ -6,8 +6,7 @@ what lies on it from an image, and another container may change it while we look
 
 from __future__ import annotations
 
-import os
-
+from ocirt import system as os
 from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import AT_RECURSIVE, MS_REC
 from ocirt.pipeline import Step

@@ -5,9 +5,9 @@ The tmpfs is filled while it is detached, so nobody sees it half full.
 
 from __future__ import annotations
 
-import os
 import stat
 
+from ocirt import system as os
 from ocirt.config.mountopts import mount_attributes
 from ocirt.errors import KernelError
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -26,7 +27,7 @@ COLD = ("ocirt.remedies", "ocirt.config.jsonfault", "ocirt.kernel.ffi_public")  
 # The command ends by os._exit, or at the plan's first step; both tell what is loaded by then.
 PROBE = f"""{PREPARE}
 before = set(sys.modules)
-import os
+from ocirt import system as os
 leave = os._exit
 def tell(*anything):
     os.write(1, ("\\0" + " ".join(sorted(set(sys.modules) - before))).encode())
@@ -45,14 +46,18 @@ def loaded(*words: str) -> tuple[set[str], dict[str, str]]:
     """The modules a command line loads, and for each what -X importtime says of it."""
     kind = "clones" if {"create", "run", "exec"} & set(words) else "ends"
     command = [sys.executable, "-IS", "-X", "importtime", "-c", PROBE, kind, *words]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
-    assert "\0" in done.stdout, done.stderr.splitlines()[-1]
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:  # a pipe would wait for whoever else still holds it
+        subprocess.run(command, check=True, stdout=out, stderr=err, timeout=30)
+        out.seek(0)
+        err.seek(0)
+        stdout, stderr = out.read(), err.read()
+    assert "\0" in stdout, stderr.splitlines()[-1]
     costs = {}
-    for line in done.stderr.splitlines():
+    for line in stderr.splitlines():
         if line.startswith("import time:"):
             _, microseconds, module = line.removeprefix("import time:").split("|")
             costs[module.strip()] = f"{microseconds.strip()} us"
-    return set(done.stdout.rpartition("\0")[2].split()), costs
+    return set(stdout.rpartition("\0")[2].split()), costs
 
 
 def allowed(name: str) -> tuple[set[str], tuple[str, ...]]:

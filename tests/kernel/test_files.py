@@ -234,3 +234,12 @@ def test_mount_id(tree: Path, root: int, proc: int) -> None:
     identity, is_root = files.mount_id(root)
     assert not is_root
     assert identity != files.mount_id(proc)[0]
+
+
+def test_unique_mount_id(root: int, proc: int) -> None:
+    first, second = files.unique_mount_id(root), files.unique_mount_id(proc)
+    if tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 8):
+        assert (first, second) == (0, 0)
+    else:
+        assert first != second
+        assert min(first, second) > 1 << 31  # the reusable ones stay small

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from ocirt import OCI_VERSION, __version__, cli, log
+from ocirt import OCI_VERSION, __version__, cli, log, system
 from ocirt.errors import ConfigError, KernelError, OcirtError, StateError
 from ocirt.options import VALUE, Globals, Option, Parsed
 from tests.support.launcher import LAUNCHER
@@ -203,11 +203,9 @@ def test_runtime_directory_of_a_user(
 ) -> None:
     (tmp_path / "uid_map").write_text(f"         {uid_map}\n")
     monkeypatch.setattr(cli, "open", lambda path, mode: (tmp_path / "uid_map").open(mode), raising=False)
-    monkeypatch.setattr(os, "geteuid", lambda: euid)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.delenv("USER", raising=False)
-    if user is not None:
-        monkeypatch.setenv("USER", user)
+    monkeypatch.setattr(system, "geteuid", lambda: euid)
+    variables = {"XDG_RUNTIME_DIR": str(tmp_path), "USER": user or ""}
+    monkeypatch.setattr(system, "getenv", variables.get)
     cli.run(["state"])
     assert seen[0].root == (f"{tmp_path}/ocirt" if private else "/run/ocirt")
     assert (tmp_path / "ocirt").exists() == private

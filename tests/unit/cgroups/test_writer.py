@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
+from ocirt import system
 from ocirt.cgroups import Write, writer
 from ocirt.cgroups.writer import read_all, write_all
 from ocirt.errors import OcirtError
@@ -30,7 +30,7 @@ class Refusals(dict[bytes, list[int]]):
 @pytest.fixture
 def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
     plan = Refusals()
-    real = os.write
+    real = system.write
 
     def write(fd: int, data: bytes) -> int:
         plan.log.append(data)
@@ -38,7 +38,7 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> Refusals:
             raise OSError(plan[data].pop(0), "refused")
         return real(fd, data)
 
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(system, "write", write)
     return plan
 
 

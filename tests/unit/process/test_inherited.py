@@ -11,14 +11,12 @@ from ocirt.process import inherited
 
 
 def test_activation_counts_only_when_it_names_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LISTEN_FDS", "2")
-    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    monkeypatch.setenv("LISTEN_FDNAMES", "a:b")
+    variables = {"LISTEN_FDS": "2", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "a:b"}
+    monkeypatch.setattr(inherited.os, "getenv", lambda name: variables.get(name, ""))
     assert inherited.listen_fds() == (2, ("LISTEN_FDS=2", "LISTEN_PID=1", "LISTEN_FDNAMES=a:b"))
-    monkeypatch.setenv("LISTEN_PID", "1")
+    variables["LISTEN_PID"] = "1"
     assert inherited.listen_fds() == (0, ())
-    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    monkeypatch.setenv("LISTEN_FDS", "two")
+    variables.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="two")
     assert inherited.listen_fds() == (0, ())
 
 

@@ -84,11 +84,11 @@ def test_container_sees_its_own_directories() -> None:
     assert [call for call in kernel.calls if call[0] in ("mount", "open_tree", "mount_setattr", "symlinkat")] == [
         ("mount", "tmpfs", ".", "tmpfs", CONTAINED, "mode=755"),
         ("open_tree", f.AT_FDCWD, "/c/cpu,cpuacct/mine", f.OPEN_TREE_CLONE | f.AT_RECURSIVE),
-        ("mount_setattr", 31, "", f.AT_RECURSIVE, attributes, 0),
+        ("mount_setattr", 31, "", f.AT_RECURSIVE, attributes, 0, f.MS_SLAVE),
         ("symlinkat", "cpu,cpuacct", 6, "cpu"),
         ("symlinkat", "cpu,cpuacct", 6, "cpuacct"),
         ("open_tree", f.AT_FDCWD, "/c/systemd", f.OPEN_TREE_CLONE | f.AT_RECURSIVE),
-        ("mount_setattr", 32, "", f.AT_RECURSIVE, attributes, 0),
+        ("mount_setattr", 32, "", f.AT_RECURSIVE, attributes, 0, f.MS_SLAVE),
         ("mount_setattr", 6, "", 0, f.MOUNT_ATTR_RDONLY, 0),
     ]
     assert sorted(call[1] for call in kernel.calls if call[0] == "close") == [5, 6, 11, 12, 31, 32]
@@ -108,7 +108,7 @@ def test_v2_falls_back_to_a_bind(number: int) -> None:
     box, kernel = recorded_box(**ANSWERS, mount=kernel_error(number, "mount"))
     plan(V2, "ro").apply(box)
     assert ("open_tree", f.AT_FDCWD, "/sys/fs/cgroup/own", f.OPEN_TREE_CLONE | f.AT_RECURSIVE) in kernel.calls
-    assert ("mount_setattr", 31, "", f.AT_RECURSIVE, f.MOUNT_ATTR_RDONLY, 0) in kernel.calls
+    assert ("mount_setattr", 31, "", f.AT_RECURSIVE, f.MOUNT_ATTR_RDONLY, 0, f.MS_SLAVE) in kernel.calls
 
 
 def test_v2() -> None:

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 
 from ocirt.config.views import Linux
-from ocirt.errors import ConfigError
 from ocirt.kernel import flags as f
 from ocirt.stages.masks import DropCovers, MaskPath, ReadonlyPath, masks
 from tests.support.recorder import kernel_error, recorded_box
@@ -32,13 +31,6 @@ def test_plan() -> None:
 def test_nothing_to_plan() -> None:
     assert list(masks(None)) == []
     assert list(masks(Linux({"namespaces": []}, "/linux"))) == []
-
-
-@pytest.mark.parametrize("key", ["maskedPaths", "readonlyPaths"])
-def test_need_a_mount_namespace(key: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        list(masks(Linux({key: ["/x"]}, "/linux")))
-    assert caught.value.what == "unable to restrict sys entries without a private MNT namespace"
 
 
 @pytest.mark.parametrize("step", [MaskPath("", "/x"), ReadonlyPath("", "/x")])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ocirt import log
 from ocirt.config.views import Config
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.host import Host
@@ -65,7 +66,7 @@ def test_relative_destination_is_accepted_with_a_warning(capfd: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("mount", "at"),
     [
-        (entry("/a", "none", "bind", "ro", "size=1"), "/mounts/0/options"),
+        (entry("/a", "none", "bind", "ro", "size=1", "nsuid"), "/mounts/0/options"),
         ({"destination": "/a", "options": ["bind"]}, "/mounts/0"),
     ],
 )
@@ -75,9 +76,19 @@ def test_refused(mount: dict[str, Any], at: str) -> None:
     assert (caught.value.code, caught.value.at) == ("rule", at)
 
 
-def test_data_on_a_bind_is_refused_in_the_words_of_engines() -> None:
-    with pytest.raises(ConfigError, match="bind mounts cannot have any filesystem-specific options applied"):
-        steps(entry("/a", "none", "bind", "size=1"))
+def test_unknown_word_on_a_bind_is_refused_in_the_words_of_engines() -> None:
+    with pytest.raises(ConfigError, match=r"bind mounts cannot have any filesystem-specific options applied: r0$"):
+        steps(entry("/a", "none", "bind", "size=1", "r0"))
+
+
+@pytest.mark.parametrize("options", [("bind",), ("bind", "remount")])
+def test_data_on_a_bind_is_ignored(
+    options: tuple[str, ...], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "debugging", True)
+    step = steps(entry("/a", "none", *options, "size=1", "mpol=bind:0,2"))[0]
+    assert getattr(step, "data", "") == ""
+    assert "/mounts/0/options: a bind mount ignores size=1,mpol=bind:0,2" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -93,14 +104,9 @@ def test_id_mapped_mounts_are_not_supported_yet(mount: dict[str, Any]) -> None:
     assert (caught.value.code, caught.value.at) == ("unsupported", "/mounts/0")
 
 
-def test_mounts_need_a_mount_namespace() -> None:
-    with pytest.raises(ConfigError) as caught:
-        steps(entry("/a"), kinds=("pid",))
-    assert (caught.value.what, caught.value.at) == ("mounts need a mount namespace", "/mounts")
-
-
 @pytest.mark.parametrize(
-    ("kinds", "opened"), [(("mount",), 0), (("mount", "user"), 1), (("mount=/n",), 1), (("mount", "user=/n"), 1)]
+    ("kinds", "opened"),
+    [(("mount",), 0), (("mount", "user"), 1), (("mount=/n",), 1), (("mount", "user=/n"), 1), ((), 1)],
 )
 def test_sources_that_only_the_runtime_reaches(kinds: tuple[str, ...], opened: int) -> None:
     entries = entry("/a"), entry("/b", "none", "rbind"), entry("/c", "none", "bind", "remount")

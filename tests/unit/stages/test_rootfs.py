@@ -13,7 +13,15 @@ import pytest
 from ocirt.config.views import Config
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.kernel import flags as f
-from ocirt.stages.rootfs import BindRoot, OpenNull, SetReadonly, finish_root, make_parent_private, prepare_root
+from ocirt.stages.rootfs import (
+    BindRoot,
+    OpenNull,
+    SetReadonly,
+    finish_root,
+    make_parent_private,
+    mounts_on_host,
+    prepare_root,
+)
 from tests.support.recorder import kernel_error, recorded_box
 
 
@@ -48,10 +56,29 @@ def test_plan_without_a_mount_namespace_touches_no_mount() -> None:
     ]
 
 
-def test_readonly_root_needs_a_mount_namespace() -> None:
-    with pytest.raises(ConfigError) as caught:
-        plan(config("pid", readonly=True))
-    assert (caught.value.code, caught.value.at) == ("rule", "/root/readonly")
+def test_plan_of_mounts_without_a_mount_namespace() -> None:
+    assert plan(config("pid", readonly=True, maskedPaths=["/proc/kcore"])) == [
+        ("", "set the umask to 0022 while preparing"),
+        ("/linux/maskedPaths", "take a copy of the mount of the host's /dev/null"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (config("pid"), False),
+        (config("pid", readonly=True), True),
+        (config("pid", mounts=({"destination": "/t"},)), True),
+        (config("pid", maskedPaths=["/x"]), True),
+        (config("pid", readonlyPaths=["/x"]), True),
+        (config("pid", rootfsPropagation="shared"), True),
+        (config("mount", readonly=True), False),
+        (Config({"root": {"path": "/r"}, "process": {"terminal": True}}), True),
+        (Config({"mounts": [{"destination": "/t"}]}), False),
+    ],
+)
+def test_mounts_on_host(value: Config, expected: bool) -> None:
+    assert mounts_on_host(value) is expected
 
 
 def test_absolute_root() -> None:
