@@ -82,8 +82,9 @@ bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (roo
 imports: ## what every command imports, and what that costs
 	@$(PYTHON) -I -S conformance/bench/imports.py
 
-spec: ## regenerate validator, views and tables from spec/
+spec: ## regenerate validator, views, tables and docs/conformance.md from spec/
 	$(PYTHON) spec/generate.py
+	$(PYTHON) spec/requirements.py
 
 plans: .venv/ready ## rewrite the golden plans and show the difference
 	OCIRT_REWRITE_PLANS=1 $(VENV)/pytest -q tests/plans || true

@@ -17,7 +17,7 @@ FIELDS = {"id", "level", "text", "section", "status", "why", "tests", "cases"}
 ALL: list[dict[str, Any]] = tomllib.loads((TREE / "spec" / "requirements.toml").read_text())["requirement"]
 
 
-def tests_of(file: str) -> set[str]:
+def node_ids(file: str) -> set[str]:
     """The node ids of a file's tests, without parameters."""
     found = set()
     for node in ast.parse((TREE / file).read_text(encoding="utf-8"), file).body:
@@ -56,7 +56,7 @@ def test_every_named_test_exists() -> None:
     named = {name for entry in ALL for name in entry.get("tests", ())}
     files = {name.partition("::")[0] for name in named}
     assert sorted(file for file in files if not (TREE / file).is_file()) == []
-    there = {name for file in files for name in tests_of(file)}
+    there = {name for file in files for name in node_ids(file)}
     assert sorted(named - there) == []
 
 
