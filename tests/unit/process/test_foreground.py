@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,12 +34,24 @@ def test_exit_codes(script: str, code: int) -> None:
         assert process.wait(30) == code
 
 
+def wait_until_all_are_caught(pid: int) -> None:
+    """The script may be ready before stay() is, which catches the last signal last."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = next(line.split()[1] for line in status.split("\n") if line.startswith("SigCgt:"))
+        if int(caught, 16) >> (signal.SIGRTMAX - 1) & 1:
+            return
+    raise TimeoutError("the signals are not caught")
+
+
 @pytest.mark.parametrize("name", ["TERM", "USR1", "HUP", "INT"])
 def test_signals_are_forwarded(name: str) -> None:
     script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done"
     with start(script) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        os.kill(process.pid, getattr(__import__("signal"), f"SIG{name}"))
+        wait_until_all_are_caught(process.pid)
+        os.kill(process.pid, getattr(signal, f"SIG{name}"))
         assert process.stdout.readline() == f"got {name}\n"
         assert process.wait(30) == 9
