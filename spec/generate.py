@@ -153,23 +153,26 @@ if TYPE_CHECKING:
 
 
 class Views:
-    """Collects the classes of views.py, each after those it uses."""
+    """Collects what views.py says of each kind of object, after those it uses: a class for the type checker, and
+    the table from which the class is made when it is first used."""
 
     def __init__(self, schemas: Schemas) -> None:
         self.schemas = schemas
         self.classes: dict[str, str] = {}
+        self.tables: dict[str, str] = {}
 
     def define(self, found: Found) -> str:
-        """The class for a titled object, written when first met; returns its name."""
+        """Both texts of a titled object, written when first met; returns its name."""
         name: str = found.schema["title"]
         if name not in self.classes:
             needed = {*found.schema.get("required", ()), *found.schema.get("requiredByText", ())}
-            lines = [
+            members = [
                 self.member(member, self.schemas.find(schema, found.file), member in needed)
                 for member, schema in found.schema["properties"].items()
                 if self.is_ours(member)
             ]
-            self.classes[name] = self.class_source(name, found.schema.get("description", ""), lines)
+            self.classes[name] = self.class_source(name, found.schema.get("description", ""), members)
+            self.tables[name] = f'    "{name}": (\n' + "".join(f"        {row},\n" for _, row in members) + "    ),\n"
         return name
 
     @staticmethod
@@ -178,39 +181,38 @@ class Views:
         return member not in ("freebsd", "solaris", "vm", "windows", "zos", "commandLine", "username")
 
     @staticmethod
-    def class_source(name: str, description: str, lines: list[str]) -> str:
-        head = f"class {name}(View):\n"
+    def class_source(name: str, description: str, members: list[tuple[str, str]]) -> str:
+        text = f"    class {name}(View):\n"
         if description:
-            head += f'    """{description}"""\n\n'
-        return head + "    __slots__ = ()\n" + "".join(f"    {line}\n" for line in lines)
+            text += f'        """{description}"""\n\n'
+        return text + "".join(f"        {line}\n" for line, _ in members)
 
-    def member(self, name: str, found: Found, needed: bool) -> str:
-        """One property of a class, as a line."""
+    def member(self, name: str, found: Found, needed: bool) -> tuple[str, str]:
+        """One property of a class: its declaration, and its row in the table."""
         kind, schema = kind_of(found.schema), found.schema
         if kind == "array":
             item = self.schemas.find(schema["items"], found.file)
             if kind_of(item.schema) == "object":
                 view = self.define(item)
-                return f'{snake(name)}: tuple[{view}, ...] = _views("{name}", {view})'
-            return f'{snake(name)}: tuple[{self.scalar(item)}, ...] = _scalars("{name}")'
+                return f"{snake(name)}: tuple[{view}, ...]", row(name, "views", view)
+            return f"{snake(name)}: tuple[{self.scalar(item)}, ...]", row(name, "scalars")
         if kind == "map":
             item = self.schemas.find(schema["additionalProperties"], found.file)
             if kind_of(item.schema) == "object":
                 view = self.define(item)
-                return f'{snake(name)}: dict[str, {view}] = _view_map("{name}", {view})'
-            return f'{snake(name)}: dict[str, {self.scalar(item)}] = _map("{name}")'
+                return f"{snake(name)}: dict[str, {view}]", row(name, "view_map", view)
+            return f"{snake(name)}: dict[str, {self.scalar(item)}]", row(name, "map")
         if kind == "object" and "title" not in schema:  # a few fixed names for things of one kind: seen as a map
             views = {self.define(self.schemas.find(member, found.file)) for member in schema["properties"].values()}
             (view,) = views
-            names = ", ".join(json.dumps(member) for member in schema["properties"])
-            return f'{snake(name)}: dict[str, {view}] = _view_map("{name}", {view}, ({names}))'
+            return f"{snake(name)}: dict[str, {view}]", row(name, "view_map", view, tuple(schema["properties"]))
         default = found.beside.get("default")
-        given = "" if default is None else f", {default!r}"
+        given = () if default is None else (default,)
         absent = "" if needed or default is not None else " | None"
         if kind == "object":
             view = self.define(found)
-            return f'{snake(name)}: {view}{absent} = _view("{name}", {view}{given})'
-        return f'{snake(name)}: {self.scalar(found)}{absent} = _value("{name}"{given})'
+            return f"{snake(name)}: {view}{absent}", row(name, "view", view, *given)
+        return f"{snake(name)}: {self.scalar(found)}{absent}", row(name, "value", *given)
 
     @staticmethod
     def scalar(found: Found) -> str:
@@ -218,20 +220,39 @@ class Views:
 
     def source(self) -> str:
         self.define(self.schemas.find({"$ref": KINDS["config"]}, ""))
-        return VIEWS_HEAD + "\n\n".join(self.classes.values())
+        classes = "\n".join(self.classes.values())
+        tables = "".join(self.tables.values())
+        return f"{VIEWS_HEAD}if TYPE_CHECKING:\n\n{classes}\n\n_MEMBERS: Tables = {{\n{tables}}}\n"
+
+
+def row(name: str, kind: str, *more: object) -> str:
+    """(name in Python, kind, name in JSON, what else the kind needs): a row of _MEMBERS, as source."""
+    return (
+        "("
+        + ", ".join(
+            json.dumps(part) if isinstance(part, str) else repr(part) for part in (snake(name), kind, name, *more)
+        )
+        + ")"
+    )
 
 
 VIEWS_HEAD = '''"""GENERATED by spec/generate.py from spec/schema; do not edit.  Read-only windows on config.json.
 
 A property has the JSON name in Python's manner (noNewPrivileges: no_new_privileges; class: class_).
 An absent member is None, (), {} or the default that the schema gives.
+
+The classes stand here for the type checker.  The interpreter makes one from its table when it is first used: a
+class costs a start 20 us, and a container needs a dozen of these forty.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    Tables = dict[str, tuple[tuple[Any, ...], ...]]
 
 
 class View:
@@ -248,6 +269,23 @@ class View:
         return name in self.raw
 
 
+def _class(name: str) -> Callable[..., Any]:
+    """The class of this name, made when it is first asked for."""
+    found: Callable[..., Any] | None = globals().get(name)
+    if found is None:
+        members = {member: _KINDS[kind](*more) for member, kind, *more in _MEMBERS[name]}
+        found = globals()[name] = type(name, (View,), {"__slots__": (), "__module__": __name__, **members})
+    return found
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MEMBERS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _class(name)
+
+
 def _value(name: str, default: object = None) -> Any:
     return property(lambda self: self.raw.get(name, default))
 
@@ -260,27 +298,27 @@ def _map(name: str) -> Any:
     return property(lambda self: self.raw.get(name, {}))
 
 
-def _view(name: str, view: type[View], default: dict[str, Any] | None = None) -> Any:
+def _view(name: str, view: str, default: dict[str, Any] | None = None) -> Any:
     def get(self: View) -> View | None:
         value = self.raw.get(name, default)
-        return None if value is None else view(value, f"{self.at}/{name}")
+        return None if value is None else _class(view)(value, f"{self.at}/{name}")
 
     return property(get)
 
 
-def _views(name: str, view: type[View]) -> Any:
+def _views(name: str, view: str) -> Any:
     def get(self: View) -> tuple[View, ...]:
-        return tuple(view(item, f"{self.at}/{name}/{i}") for i, item in enumerate(self.raw.get(name, ())))
+        return tuple(_class(view)(item, f"{self.at}/{name}/{i}") for i, item in enumerate(self.raw.get(name, ())))
 
     return property(get)
 
 
-def _view_map(name: str, view: type[View], names: tuple[str, ...] | None = None) -> Any:
+def _view_map(name: str, view: str, names: tuple[str, ...] | None = None) -> Any:
     """names: the only ones that count; None when every name does."""
 
     def get(self: View) -> dict[str, View]:
         return {
-            key: view(item, f"{self.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
+            key: _class(view)(item, f"{self.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
             for key, item in self.raw.get(name, {}).items()
             if names is None or key in names
         }
@@ -288,6 +326,16 @@ def _view_map(name: str, view: type[View], names: tuple[str, ...] | None = None)
     return property(get)
 
 
+_KINDS: dict[str, Callable[..., Any]] = {
+    "value": _value,
+    "scalars": _scalars,
+    "map": _map,
+    "view": _view,
+    "views": _views,
+    "view_map": _view_map,
+}
+
+# fmt: off
 '''
 
 

@@ -2,13 +2,19 @@
 
 A property has the JSON name in Python's manner (noNewPrivileges: no_new_privileges; class: class_).
 An absent member is None, (), {} or the default that the schema gives.
+
+The classes stand here for the type checker.  The interpreter makes one from its table when it is first used: a
+class costs a start 20 us, and a container needs a dozen of these forty.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    Tables = dict[str, tuple[tuple[Any, ...], ...]]
 
 
 class View:
@@ -25,6 +31,23 @@ class View:
         return name in self.raw
 
 
+def _class(name: str) -> Callable[..., Any]:
+    """The class of this name, made when it is first asked for."""
+    found: Callable[..., Any] | None = globals().get(name)
+    if found is None:
+        members = {member: _KINDS[kind](*more) for member, kind, *more in _MEMBERS[name]}
+        found = globals()[name] = type(name, (View,), {"__slots__": (), "__module__": __name__, **members})
+    return found
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MEMBERS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _class(name)
+
+
 def _value(name: str, default: object = None) -> Any:
     return property(lambda self: self.raw.get(name, default))
 
@@ -37,27 +60,27 @@ def _map(name: str) -> Any:
     return property(lambda self: self.raw.get(name, {}))
 
 
-def _view(name: str, view: type[View], default: dict[str, Any] | None = None) -> Any:
+def _view(name: str, view: str, default: dict[str, Any] | None = None) -> Any:
     def get(self: View) -> View | None:
         value = self.raw.get(name, default)
-        return None if value is None else view(value, f"{self.at}/{name}")
+        return None if value is None else _class(view)(value, f"{self.at}/{name}")
 
     return property(get)
 
 
-def _views(name: str, view: type[View]) -> Any:
+def _views(name: str, view: str) -> Any:
     def get(self: View) -> tuple[View, ...]:
-        return tuple(view(item, f"{self.at}/{name}/{i}") for i, item in enumerate(self.raw.get(name, ())))
+        return tuple(_class(view)(item, f"{self.at}/{name}/{i}") for i, item in enumerate(self.raw.get(name, ())))
 
     return property(get)
 
 
-def _view_map(name: str, view: type[View], names: tuple[str, ...] | None = None) -> Any:
+def _view_map(name: str, view: str, names: tuple[str, ...] | None = None) -> Any:
     """names: the only ones that count; None when every name does."""
 
     def get(self: View) -> dict[str, View]:
         return {
-            key: view(item, f"{self.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
+            key: _class(view)(item, f"{self.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
             for key, item in self.raw.get(name, {}).items()
             if names is None or key in names
         }
@@ -65,366 +88,562 @@ def _view_map(name: str, view: type[View], names: tuple[str, ...] | None = None)
     return property(get)
 
 
-class Root(View):
-    """config.md, Root: the container's root file system."""
-
-    __slots__ = ()
-    path: str = _value("path")
-    readonly: bool | None = _value("readonly")
-
-
-class IdMapping(View):
-    __slots__ = ()
-    container_id: int = _value("containerID")
-    host_id: int = _value("hostID")
-    size: int = _value("size")
-
-
-class Mount(View):
-    __slots__ = ()
-    destination: str = _value("destination")
-    source: str | None = _value("source")
-    type: str | None = _value("type")
-    options: tuple[str, ...] = _scalars("options")
-    uid_mappings: tuple[IdMapping, ...] = _views("uidMappings", IdMapping)
-    gid_mappings: tuple[IdMapping, ...] = _views("gidMappings", IdMapping)
-
-
-class ConsoleSize(View):
-    __slots__ = ()
-    height: int = _value("height")
-    width: int = _value("width")
-
-
-class User(View):
-    """config.md, POSIX-platform User.  Absent ids are 0, as in every other runtime."""
-
-    __slots__ = ()
-    uid: int = _value("uid", 0)
-    gid: int = _value("gid", 0)
-    umask: int | None = _value("umask")
-    additional_gids: tuple[int, ...] = _scalars("additionalGids")
-
-
-class Capabilities(View):
-    """config.md, Linux Process: capabilities(7).  Names are not held to a list: unknown ones are a warning."""
-
-    __slots__ = ()
-    bounding: tuple[str, ...] = _scalars("bounding")
-    effective: tuple[str, ...] = _scalars("effective")
-    permitted: tuple[str, ...] = _scalars("permitted")
-    inheritable: tuple[str, ...] = _scalars("inheritable")
-    ambient: tuple[str, ...] = _scalars("ambient")
-
-
-class Rlimit(View):
-    __slots__ = ()
-    type: str = _value("type")
-    soft: int = _value("soft")
-    hard: int = _value("hard")
-
-
-class Scheduler(View):
-    """config.md, Linux Process: sched_setattr(2).  Times are in nanoseconds."""
-
-    __slots__ = ()
-    policy: str = _value("policy")
-    nice: int | None = _value("nice")
-    priority: int | None = _value("priority")
-    flags: tuple[str, ...] = _scalars("flags")
-    runtime: int | None = _value("runtime")
-    deadline: int | None = _value("deadline")
-    period: int | None = _value("period")
-
-
-class IoPriority(View):
-    """config.md, Linux Process: ioprio_set(2)."""
-
-    __slots__ = ()
-    class_: str = _value("class")
-    priority: int = _value("priority")
-
-
-class ExecCpuAffinity(View):
-    """config.md, Linux Process: lists of CPUs as in cpuset(7), for exec only."""
-
-    __slots__ = ()
-    initial: str | None = _value("initial")
-    final: str | None = _value("final")
-
-
-class Process(View):
-    """config.md, Process.  The file of `exec --process` is one of these too."""
-
-    __slots__ = ()
-    terminal: bool | None = _value("terminal")
-    console_size: ConsoleSize | None = _view("consoleSize", ConsoleSize)
-    cwd: str = _value("cwd")
-    env: tuple[str, ...] = _scalars("env")
-    args: tuple[str, ...] = _scalars("args")
-    user: User = _view("user", User, {})
-    capabilities: Capabilities | None = _view("capabilities", Capabilities)
-    no_new_privileges: bool | None = _value("noNewPrivileges")
-    rlimits: tuple[Rlimit, ...] = _views("rlimits", Rlimit)
-    oom_score_adj: int | None = _value("oomScoreAdj")
-    apparmor_profile: str | None = _value("apparmorProfile")
-    selinux_label: str | None = _value("selinuxLabel")
-    scheduler: Scheduler | None = _view("scheduler", Scheduler)
-    io_priority: IoPriority | None = _view("ioPriority", IoPriority)
-    exec_cpu_affinity: ExecCpuAffinity | None = _view("execCPUAffinity", ExecCpuAffinity)
-
-
-class Hook(View):
-    __slots__ = ()
-    path: str = _value("path")
-    args: tuple[str, ...] = _scalars("args")
-    env: tuple[str, ...] = _scalars("env")
-    timeout: int | None = _value("timeout")
-
-
-class Hooks(View):
-    """config.md, POSIX-platform Hooks."""
-
-    __slots__ = ()
-    prestart: tuple[Hook, ...] = _views("prestart", Hook)
-    create_runtime: tuple[Hook, ...] = _views("createRuntime", Hook)
-    create_container: tuple[Hook, ...] = _views("createContainer", Hook)
-    start_container: tuple[Hook, ...] = _views("startContainer", Hook)
-    poststart: tuple[Hook, ...] = _views("poststart", Hook)
-    poststop: tuple[Hook, ...] = _views("poststop", Hook)
-
-
-class Namespace(View):
-    __slots__ = ()
-    type: str = _value("type")
-    path: str | None = _value("path")
-
-
-class TimeOffset(View):
-    __slots__ = ()
-    secs: int = _value("secs", 0)
-    nanosecs: int = _value("nanosecs", 0)
-
-
-class Device(View):
-    __slots__ = ()
-    type: str = _value("type")
-    path: str = _value("path")
-    major: int | None = _value("major")
-    minor: int | None = _value("minor")
-    file_mode: int | None = _value("fileMode")
-    uid: int | None = _value("uid")
-    gid: int | None = _value("gid")
-
-
-class NetDevice(View):
-    __slots__ = ()
-    name: str | None = _value("name")
-
-
-class DeviceCgroup(View):
-    __slots__ = ()
-    allow: bool = _value("allow")
-    type: str | None = _value("type")
-    major: int | None = _value("major")
-    minor: int | None = _value("minor")
-    access: str | None = _value("access")
-
-
-class Memory(View):
-    """config-linux.md, Memory: in bytes, -1 is unlimited."""
-
-    __slots__ = ()
-    limit: int | None = _value("limit")
-    reservation: int | None = _value("reservation")
-    swap: int | None = _value("swap")
-    kernel: int | None = _value("kernel")
-    kernel_tcp: int | None = _value("kernelTCP")
-    swappiness: int | None = _value("swappiness")
-    disable_oom_killer: bool | None = _value("disableOOMKiller")
-    use_hierarchy: bool | None = _value("useHierarchy")
-    check_before_update: bool | None = _value("checkBeforeUpdate")
-
-
-class Cpu(View):
-    """config-linux.md, CPU: times in microseconds."""
-
-    __slots__ = ()
-    shares: int | None = _value("shares")
-    quota: int | None = _value("quota")
-    burst: int | None = _value("burst")
-    period: int | None = _value("period")
-    realtime_runtime: int | None = _value("realtimeRuntime")
-    realtime_period: int | None = _value("realtimePeriod")
-    cpus: str | None = _value("cpus")
-    mems: str | None = _value("mems")
-    idle: int | None = _value("idle")
-
-
-class Pids(View):
-    __slots__ = ()
-    limit: int = _value("limit")
-
-
-class WeightDevice(View):
-    __slots__ = ()
-    major: int = _value("major")
-    minor: int = _value("minor")
-    weight: int | None = _value("weight")
-    leaf_weight: int | None = _value("leafWeight")
-
-
-class ThrottleDevice(View):
-    __slots__ = ()
-    major: int = _value("major")
-    minor: int = _value("minor")
-    rate: int = _value("rate")
-
-
-class BlockIo(View):
-    """config-linux.md, Block IO."""
-
-    __slots__ = ()
-    weight: int | None = _value("weight")
-    leaf_weight: int | None = _value("leafWeight")
-    weight_device: tuple[WeightDevice, ...] = _views("weightDevice", WeightDevice)
-    throttle_read_bps_device: tuple[ThrottleDevice, ...] = _views("throttleReadBpsDevice", ThrottleDevice)
-    throttle_write_bps_device: tuple[ThrottleDevice, ...] = _views("throttleWriteBpsDevice", ThrottleDevice)
-    throttle_read_iops_device: tuple[ThrottleDevice, ...] = _views("throttleReadIOPSDevice", ThrottleDevice)
-    throttle_write_iops_device: tuple[ThrottleDevice, ...] = _views("throttleWriteIOPSDevice", ThrottleDevice)
-
-
-class HugepageLimit(View):
-    __slots__ = ()
-    page_size: str = _value("pageSize")
-    limit: int = _value("limit")
-
-
-class InterfacePriority(View):
-    __slots__ = ()
-    name: str = _value("name")
-    priority: int = _value("priority")
-
-
-class Network(View):
-    """config-linux.md, Network: net_cls and net_prio of cgroup v1."""
-
-    __slots__ = ()
-    class_id: int | None = _value("classID")
-    priorities: tuple[InterfacePriority, ...] = _views("priorities", InterfacePriority)
-
-
-class Rdma(View):
-    __slots__ = ()
-    hca_handles: int | None = _value("hcaHandles")
-    hca_objects: int | None = _value("hcaObjects")
-
-
-class Resources(View):
-    """config-linux.md, Control groups.  The file of `update --resources` is one of these too."""
-
-    __slots__ = ()
-    devices: tuple[DeviceCgroup, ...] = _views("devices", DeviceCgroup)
-    memory: Memory | None = _view("memory", Memory)
-    cpu: Cpu | None = _view("cpu", Cpu)
-    pids: Pids | None = _view("pids", Pids)
-    block_io: BlockIo | None = _view("blockIO", BlockIo)
-    hugepage_limits: tuple[HugepageLimit, ...] = _views("hugepageLimits", HugepageLimit)
-    network: Network | None = _view("network", Network)
-    rdma: dict[str, Rdma] = _view_map("rdma", Rdma)
-    unified: dict[str, str] = _map("unified")
-
-
-class SyscallArg(View):
-    __slots__ = ()
-    index: int = _value("index")
-    value: int = _value("value")
-    value_two: int = _value("valueTwo", 0)
-    op: str = _value("op")
-
-
-class Syscall(View):
-    __slots__ = ()
-    names: tuple[str, ...] = _scalars("names")
-    action: str = _value("action")
-    errno_ret: int | None = _value("errnoRet")
-    args: tuple[SyscallArg, ...] = _views("args", SyscallArg)
-
-
-class Seccomp(View):
-    """config-linux.md, Seccomp: seccomp(2), in libseccomp's names."""
-
-    __slots__ = ()
-    default_action: str = _value("defaultAction")
-    default_errno_ret: int | None = _value("defaultErrnoRet")
-    architectures: tuple[str, ...] = _scalars("architectures")
-    flags: tuple[str, ...] = _scalars("flags")
-    listener_path: str | None = _value("listenerPath")
-    listener_metadata: str | None = _value("listenerMetadata")
-    syscalls: tuple[Syscall, ...] = _views("syscalls", Syscall)
-
-
-class IntelRdt(View):
-    """config-linux.md, IntelRdt: resctrl(4)."""
-
-    __slots__ = ()
-    clos_id: str | None = _value("closID")
-    schemata: tuple[str, ...] = _scalars("schemata")
-    l3_cache_schema: str | None = _value("l3CacheSchema")
-    mem_bw_schema: str | None = _value("memBwSchema")
-    enable_monitoring: bool | None = _value("enableMonitoring")
-
-
-class MemoryPolicy(View):
-    """config-linux.md, Memory policy: set_mempolicy(2)."""
-
-    __slots__ = ()
-    mode: str = _value("mode")
-    nodes: str | None = _value("nodes")
-    flags: tuple[str, ...] = _scalars("flags")
-
-
-class Personality(View):
-    """config-linux.md, Personality: personality(2)."""
-
-    __slots__ = ()
-    domain: str = _value("domain")
-    flags: tuple[str, ...] = _scalars("flags")
-
-
-class Linux(View):
-    """config-linux.md: everything that only Linux has, except the process's own settings."""
-
-    __slots__ = ()
-    namespaces: tuple[Namespace, ...] = _views("namespaces", Namespace)
-    uid_mappings: tuple[IdMapping, ...] = _views("uidMappings", IdMapping)
-    gid_mappings: tuple[IdMapping, ...] = _views("gidMappings", IdMapping)
-    time_offsets: dict[str, TimeOffset] = _view_map("timeOffsets", TimeOffset, ("monotonic", "boottime"))
-    devices: tuple[Device, ...] = _views("devices", Device)
-    net_devices: dict[str, NetDevice] = _view_map("netDevices", NetDevice)
-    cgroups_path: str | None = _value("cgroupsPath")
-    resources: Resources | None = _view("resources", Resources)
-    rootfs_propagation: str | None = _value("rootfsPropagation")
-    seccomp: Seccomp | None = _view("seccomp", Seccomp)
-    sysctl: dict[str, str] = _map("sysctl")
-    masked_paths: tuple[str, ...] = _scalars("maskedPaths")
-    readonly_paths: tuple[str, ...] = _scalars("readonlyPaths")
-    mount_label: str | None = _value("mountLabel")
-    intel_rdt: IntelRdt | None = _view("intelRdt", IntelRdt)
-    memory_policy: MemoryPolicy | None = _view("memoryPolicy", MemoryPolicy)
-    personality: Personality | None = _view("personality", Personality)
-
-
-class Config(View):
-    """config.json of a bundle: config.md of the OCI runtime specification 1.3.0."""
-
-    __slots__ = ()
-    oci_version: str = _value("ociVersion")
-    root: Root = _view("root", Root)
-    mounts: tuple[Mount, ...] = _views("mounts", Mount)
-    process: Process | None = _view("process", Process)
-    hostname: str | None = _value("hostname")
-    domainname: str | None = _value("domainname")
-    hooks: Hooks | None = _view("hooks", Hooks)
-    annotations: dict[str, str] = _map("annotations")
-    linux: Linux | None = _view("linux", Linux)
+_KINDS: dict[str, Callable[..., Any]] = {
+    "value": _value,
+    "scalars": _scalars,
+    "map": _map,
+    "view": _view,
+    "views": _views,
+    "view_map": _view_map,
+}
+
+# fmt: off
+if TYPE_CHECKING:
+
+    class Root(View):
+        """config.md, Root: the container's root file system."""
+
+        path: str
+        readonly: bool | None
+
+    class IdMapping(View):
+        container_id: int
+        host_id: int
+        size: int
+
+    class Mount(View):
+        destination: str
+        source: str | None
+        type: str | None
+        options: tuple[str, ...]
+        uid_mappings: tuple[IdMapping, ...]
+        gid_mappings: tuple[IdMapping, ...]
+
+    class ConsoleSize(View):
+        height: int
+        width: int
+
+    class User(View):
+        """config.md, POSIX-platform User.  Absent ids are 0, as in every other runtime."""
+
+        uid: int
+        gid: int
+        umask: int | None
+        additional_gids: tuple[int, ...]
+
+    class Capabilities(View):
+        """config.md, Linux Process: capabilities(7).  Names are not held to a list: unknown ones are a warning."""
+
+        bounding: tuple[str, ...]
+        effective: tuple[str, ...]
+        permitted: tuple[str, ...]
+        inheritable: tuple[str, ...]
+        ambient: tuple[str, ...]
+
+    class Rlimit(View):
+        type: str
+        soft: int
+        hard: int
+
+    class Scheduler(View):
+        """config.md, Linux Process: sched_setattr(2).  Times are in nanoseconds."""
+
+        policy: str
+        nice: int | None
+        priority: int | None
+        flags: tuple[str, ...]
+        runtime: int | None
+        deadline: int | None
+        period: int | None
+
+    class IoPriority(View):
+        """config.md, Linux Process: ioprio_set(2)."""
+
+        class_: str
+        priority: int
+
+    class ExecCpuAffinity(View):
+        """config.md, Linux Process: lists of CPUs as in cpuset(7), for exec only."""
+
+        initial: str | None
+        final: str | None
+
+    class Process(View):
+        """config.md, Process.  The file of `exec --process` is one of these too."""
+
+        terminal: bool | None
+        console_size: ConsoleSize | None
+        cwd: str
+        env: tuple[str, ...]
+        args: tuple[str, ...]
+        user: User
+        capabilities: Capabilities | None
+        no_new_privileges: bool | None
+        rlimits: tuple[Rlimit, ...]
+        oom_score_adj: int | None
+        apparmor_profile: str | None
+        selinux_label: str | None
+        scheduler: Scheduler | None
+        io_priority: IoPriority | None
+        exec_cpu_affinity: ExecCpuAffinity | None
+
+    class Hook(View):
+        path: str
+        args: tuple[str, ...]
+        env: tuple[str, ...]
+        timeout: int | None
+
+    class Hooks(View):
+        """config.md, POSIX-platform Hooks."""
+
+        prestart: tuple[Hook, ...]
+        create_runtime: tuple[Hook, ...]
+        create_container: tuple[Hook, ...]
+        start_container: tuple[Hook, ...]
+        poststart: tuple[Hook, ...]
+        poststop: tuple[Hook, ...]
+
+    class Namespace(View):
+        type: str
+        path: str | None
+
+    class TimeOffset(View):
+        secs: int
+        nanosecs: int
+
+    class Device(View):
+        type: str
+        path: str
+        major: int | None
+        minor: int | None
+        file_mode: int | None
+        uid: int | None
+        gid: int | None
+
+    class NetDevice(View):
+        name: str | None
+
+    class DeviceCgroup(View):
+        allow: bool
+        type: str | None
+        major: int | None
+        minor: int | None
+        access: str | None
+
+    class Memory(View):
+        """config-linux.md, Memory: in bytes, -1 is unlimited."""
+
+        limit: int | None
+        reservation: int | None
+        swap: int | None
+        kernel: int | None
+        kernel_tcp: int | None
+        swappiness: int | None
+        disable_oom_killer: bool | None
+        use_hierarchy: bool | None
+        check_before_update: bool | None
+
+    class Cpu(View):
+        """config-linux.md, CPU: times in microseconds."""
+
+        shares: int | None
+        quota: int | None
+        burst: int | None
+        period: int | None
+        realtime_runtime: int | None
+        realtime_period: int | None
+        cpus: str | None
+        mems: str | None
+        idle: int | None
+
+    class Pids(View):
+        limit: int
+
+    class WeightDevice(View):
+        major: int
+        minor: int
+        weight: int | None
+        leaf_weight: int | None
+
+    class ThrottleDevice(View):
+        major: int
+        minor: int
+        rate: int
+
+    class BlockIo(View):
+        """config-linux.md, Block IO."""
+
+        weight: int | None
+        leaf_weight: int | None
+        weight_device: tuple[WeightDevice, ...]
+        throttle_read_bps_device: tuple[ThrottleDevice, ...]
+        throttle_write_bps_device: tuple[ThrottleDevice, ...]
+        throttle_read_iops_device: tuple[ThrottleDevice, ...]
+        throttle_write_iops_device: tuple[ThrottleDevice, ...]
+
+    class HugepageLimit(View):
+        page_size: str
+        limit: int
+
+    class InterfacePriority(View):
+        name: str
+        priority: int
+
+    class Network(View):
+        """config-linux.md, Network: net_cls and net_prio of cgroup v1."""
+
+        class_id: int | None
+        priorities: tuple[InterfacePriority, ...]
+
+    class Rdma(View):
+        hca_handles: int | None
+        hca_objects: int | None
+
+    class Resources(View):
+        """config-linux.md, Control groups.  The file of `update --resources` is one of these too."""
+
+        devices: tuple[DeviceCgroup, ...]
+        memory: Memory | None
+        cpu: Cpu | None
+        pids: Pids | None
+        block_io: BlockIo | None
+        hugepage_limits: tuple[HugepageLimit, ...]
+        network: Network | None
+        rdma: dict[str, Rdma]
+        unified: dict[str, str]
+
+    class SyscallArg(View):
+        index: int
+        value: int
+        value_two: int
+        op: str
+
+    class Syscall(View):
+        names: tuple[str, ...]
+        action: str
+        errno_ret: int | None
+        args: tuple[SyscallArg, ...]
+
+    class Seccomp(View):
+        """config-linux.md, Seccomp: seccomp(2), in libseccomp's names."""
+
+        default_action: str
+        default_errno_ret: int | None
+        architectures: tuple[str, ...]
+        flags: tuple[str, ...]
+        listener_path: str | None
+        listener_metadata: str | None
+        syscalls: tuple[Syscall, ...]
+
+    class IntelRdt(View):
+        """config-linux.md, IntelRdt: resctrl(4)."""
+
+        clos_id: str | None
+        schemata: tuple[str, ...]
+        l3_cache_schema: str | None
+        mem_bw_schema: str | None
+        enable_monitoring: bool | None
+
+    class MemoryPolicy(View):
+        """config-linux.md, Memory policy: set_mempolicy(2)."""
+
+        mode: str
+        nodes: str | None
+        flags: tuple[str, ...]
+
+    class Personality(View):
+        """config-linux.md, Personality: personality(2)."""
+
+        domain: str
+        flags: tuple[str, ...]
+
+    class Linux(View):
+        """config-linux.md: everything that only Linux has, except the process's own settings."""
+
+        namespaces: tuple[Namespace, ...]
+        uid_mappings: tuple[IdMapping, ...]
+        gid_mappings: tuple[IdMapping, ...]
+        time_offsets: dict[str, TimeOffset]
+        devices: tuple[Device, ...]
+        net_devices: dict[str, NetDevice]
+        cgroups_path: str | None
+        resources: Resources | None
+        rootfs_propagation: str | None
+        seccomp: Seccomp | None
+        sysctl: dict[str, str]
+        masked_paths: tuple[str, ...]
+        readonly_paths: tuple[str, ...]
+        mount_label: str | None
+        intel_rdt: IntelRdt | None
+        memory_policy: MemoryPolicy | None
+        personality: Personality | None
+
+    class Config(View):
+        """config.json of a bundle: config.md of the OCI runtime specification 1.3.0."""
+
+        oci_version: str
+        root: Root
+        mounts: tuple[Mount, ...]
+        process: Process | None
+        hostname: str | None
+        domainname: str | None
+        hooks: Hooks | None
+        annotations: dict[str, str]
+        linux: Linux | None
+
+
+_MEMBERS: Tables = {
+    "Root": (
+        ("path", "value", "path"),
+        ("readonly", "value", "readonly"),
+    ),
+    "IdMapping": (
+        ("container_id", "value", "containerID"),
+        ("host_id", "value", "hostID"),
+        ("size", "value", "size"),
+    ),
+    "Mount": (
+        ("destination", "value", "destination"),
+        ("source", "value", "source"),
+        ("type", "value", "type"),
+        ("options", "scalars", "options"),
+        ("uid_mappings", "views", "uidMappings", "IdMapping"),
+        ("gid_mappings", "views", "gidMappings", "IdMapping"),
+    ),
+    "ConsoleSize": (
+        ("height", "value", "height"),
+        ("width", "value", "width"),
+    ),
+    "User": (
+        ("uid", "value", "uid", 0),
+        ("gid", "value", "gid", 0),
+        ("umask", "value", "umask"),
+        ("additional_gids", "scalars", "additionalGids"),
+    ),
+    "Capabilities": (
+        ("bounding", "scalars", "bounding"),
+        ("effective", "scalars", "effective"),
+        ("permitted", "scalars", "permitted"),
+        ("inheritable", "scalars", "inheritable"),
+        ("ambient", "scalars", "ambient"),
+    ),
+    "Rlimit": (
+        ("type", "value", "type"),
+        ("soft", "value", "soft"),
+        ("hard", "value", "hard"),
+    ),
+    "Scheduler": (
+        ("policy", "value", "policy"),
+        ("nice", "value", "nice"),
+        ("priority", "value", "priority"),
+        ("flags", "scalars", "flags"),
+        ("runtime", "value", "runtime"),
+        ("deadline", "value", "deadline"),
+        ("period", "value", "period"),
+    ),
+    "IoPriority": (
+        ("class_", "value", "class"),
+        ("priority", "value", "priority"),
+    ),
+    "ExecCpuAffinity": (
+        ("initial", "value", "initial"),
+        ("final", "value", "final"),
+    ),
+    "Process": (
+        ("terminal", "value", "terminal"),
+        ("console_size", "view", "consoleSize", "ConsoleSize"),
+        ("cwd", "value", "cwd"),
+        ("env", "scalars", "env"),
+        ("args", "scalars", "args"),
+        ("user", "view", "user", "User", {}),
+        ("capabilities", "view", "capabilities", "Capabilities"),
+        ("no_new_privileges", "value", "noNewPrivileges"),
+        ("rlimits", "views", "rlimits", "Rlimit"),
+        ("oom_score_adj", "value", "oomScoreAdj"),
+        ("apparmor_profile", "value", "apparmorProfile"),
+        ("selinux_label", "value", "selinuxLabel"),
+        ("scheduler", "view", "scheduler", "Scheduler"),
+        ("io_priority", "view", "ioPriority", "IoPriority"),
+        ("exec_cpu_affinity", "view", "execCPUAffinity", "ExecCpuAffinity"),
+    ),
+    "Hook": (
+        ("path", "value", "path"),
+        ("args", "scalars", "args"),
+        ("env", "scalars", "env"),
+        ("timeout", "value", "timeout"),
+    ),
+    "Hooks": (
+        ("prestart", "views", "prestart", "Hook"),
+        ("create_runtime", "views", "createRuntime", "Hook"),
+        ("create_container", "views", "createContainer", "Hook"),
+        ("start_container", "views", "startContainer", "Hook"),
+        ("poststart", "views", "poststart", "Hook"),
+        ("poststop", "views", "poststop", "Hook"),
+    ),
+    "Namespace": (
+        ("type", "value", "type"),
+        ("path", "value", "path"),
+    ),
+    "TimeOffset": (
+        ("secs", "value", "secs", 0),
+        ("nanosecs", "value", "nanosecs", 0),
+    ),
+    "Device": (
+        ("type", "value", "type"),
+        ("path", "value", "path"),
+        ("major", "value", "major"),
+        ("minor", "value", "minor"),
+        ("file_mode", "value", "fileMode"),
+        ("uid", "value", "uid"),
+        ("gid", "value", "gid"),
+    ),
+    "NetDevice": (
+        ("name", "value", "name"),
+    ),
+    "DeviceCgroup": (
+        ("allow", "value", "allow"),
+        ("type", "value", "type"),
+        ("major", "value", "major"),
+        ("minor", "value", "minor"),
+        ("access", "value", "access"),
+    ),
+    "Memory": (
+        ("limit", "value", "limit"),
+        ("reservation", "value", "reservation"),
+        ("swap", "value", "swap"),
+        ("kernel", "value", "kernel"),
+        ("kernel_tcp", "value", "kernelTCP"),
+        ("swappiness", "value", "swappiness"),
+        ("disable_oom_killer", "value", "disableOOMKiller"),
+        ("use_hierarchy", "value", "useHierarchy"),
+        ("check_before_update", "value", "checkBeforeUpdate"),
+    ),
+    "Cpu": (
+        ("shares", "value", "shares"),
+        ("quota", "value", "quota"),
+        ("burst", "value", "burst"),
+        ("period", "value", "period"),
+        ("realtime_runtime", "value", "realtimeRuntime"),
+        ("realtime_period", "value", "realtimePeriod"),
+        ("cpus", "value", "cpus"),
+        ("mems", "value", "mems"),
+        ("idle", "value", "idle"),
+    ),
+    "Pids": (
+        ("limit", "value", "limit"),
+    ),
+    "WeightDevice": (
+        ("major", "value", "major"),
+        ("minor", "value", "minor"),
+        ("weight", "value", "weight"),
+        ("leaf_weight", "value", "leafWeight"),
+    ),
+    "ThrottleDevice": (
+        ("major", "value", "major"),
+        ("minor", "value", "minor"),
+        ("rate", "value", "rate"),
+    ),
+    "BlockIo": (
+        ("weight", "value", "weight"),
+        ("leaf_weight", "value", "leafWeight"),
+        ("weight_device", "views", "weightDevice", "WeightDevice"),
+        ("throttle_read_bps_device", "views", "throttleReadBpsDevice", "ThrottleDevice"),
+        ("throttle_write_bps_device", "views", "throttleWriteBpsDevice", "ThrottleDevice"),
+        ("throttle_read_iops_device", "views", "throttleReadIOPSDevice", "ThrottleDevice"),
+        ("throttle_write_iops_device", "views", "throttleWriteIOPSDevice", "ThrottleDevice"),
+    ),
+    "HugepageLimit": (
+        ("page_size", "value", "pageSize"),
+        ("limit", "value", "limit"),
+    ),
+    "InterfacePriority": (
+        ("name", "value", "name"),
+        ("priority", "value", "priority"),
+    ),
+    "Network": (
+        ("class_id", "value", "classID"),
+        ("priorities", "views", "priorities", "InterfacePriority"),
+    ),
+    "Rdma": (
+        ("hca_handles", "value", "hcaHandles"),
+        ("hca_objects", "value", "hcaObjects"),
+    ),
+    "Resources": (
+        ("devices", "views", "devices", "DeviceCgroup"),
+        ("memory", "view", "memory", "Memory"),
+        ("cpu", "view", "cpu", "Cpu"),
+        ("pids", "view", "pids", "Pids"),
+        ("block_io", "view", "blockIO", "BlockIo"),
+        ("hugepage_limits", "views", "hugepageLimits", "HugepageLimit"),
+        ("network", "view", "network", "Network"),
+        ("rdma", "view_map", "rdma", "Rdma"),
+        ("unified", "map", "unified"),
+    ),
+    "SyscallArg": (
+        ("index", "value", "index"),
+        ("value", "value", "value"),
+        ("value_two", "value", "valueTwo", 0),
+        ("op", "value", "op"),
+    ),
+    "Syscall": (
+        ("names", "scalars", "names"),
+        ("action", "value", "action"),
+        ("errno_ret", "value", "errnoRet"),
+        ("args", "views", "args", "SyscallArg"),
+    ),
+    "Seccomp": (
+        ("default_action", "value", "defaultAction"),
+        ("default_errno_ret", "value", "defaultErrnoRet"),
+        ("architectures", "scalars", "architectures"),
+        ("flags", "scalars", "flags"),
+        ("listener_path", "value", "listenerPath"),
+        ("listener_metadata", "value", "listenerMetadata"),
+        ("syscalls", "views", "syscalls", "Syscall"),
+    ),
+    "IntelRdt": (
+        ("clos_id", "value", "closID"),
+        ("schemata", "scalars", "schemata"),
+        ("l3_cache_schema", "value", "l3CacheSchema"),
+        ("mem_bw_schema", "value", "memBwSchema"),
+        ("enable_monitoring", "value", "enableMonitoring"),
+    ),
+    "MemoryPolicy": (
+        ("mode", "value", "mode"),
+        ("nodes", "value", "nodes"),
+        ("flags", "scalars", "flags"),
+    ),
+    "Personality": (
+        ("domain", "value", "domain"),
+        ("flags", "scalars", "flags"),
+    ),
+    "Linux": (
+        ("namespaces", "views", "namespaces", "Namespace"),
+        ("uid_mappings", "views", "uidMappings", "IdMapping"),
+        ("gid_mappings", "views", "gidMappings", "IdMapping"),
+        ("time_offsets", "view_map", "timeOffsets", "TimeOffset", ('monotonic', 'boottime')),
+        ("devices", "views", "devices", "Device"),
+        ("net_devices", "view_map", "netDevices", "NetDevice"),
+        ("cgroups_path", "value", "cgroupsPath"),
+        ("resources", "view", "resources", "Resources"),
+        ("rootfs_propagation", "value", "rootfsPropagation"),
+        ("seccomp", "view", "seccomp", "Seccomp"),
+        ("sysctl", "map", "sysctl"),
+        ("masked_paths", "scalars", "maskedPaths"),
+        ("readonly_paths", "scalars", "readonlyPaths"),
+        ("mount_label", "value", "mountLabel"),
+        ("intel_rdt", "view", "intelRdt", "IntelRdt"),
+        ("memory_policy", "view", "memoryPolicy", "MemoryPolicy"),
+        ("personality", "view", "personality", "Personality"),
+    ),
+    "Config": (
+        ("oci_version", "value", "ociVersion"),
+        ("root", "view", "root", "Root"),
+        ("mounts", "views", "mounts", "Mount"),
+        ("process", "view", "process", "Process"),
+        ("hostname", "value", "hostname"),
+        ("domainname", "value", "domainname"),
+        ("hooks", "view", "hooks", "Hooks"),
+        ("annotations", "map", "annotations"),
+        ("linux", "view", "linux", "Linux"),
+    ),
+}
