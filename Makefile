@@ -61,7 +61,7 @@ install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured
 	@[ "$$(id -u)" != 0 ] || chown -R root:root $(DESTDIR)$(LIBDIR)
 	chmod -R u=rwX,go=rX $(DESTDIR)$(LIBDIR)
 	$(PYTHON) -I -m compileall -q --invalidation-mode unchecked-hash -d $(LIBDIR)/ocirt $(DESTDIR)$(LIBDIR)/ocirt
-	$(PYTHON) -I launcher/write.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR)
+	$(PYTHON) -I -X no_debug_ranges ocirt/launcher/write.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR)
 
 uninstall: ## remove what install made
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin/ocirt

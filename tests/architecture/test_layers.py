@@ -19,7 +19,7 @@ LAYERS = (
     ("process",),
     ("commands",),
     ("cli",),
-    ("__main__",),
+    ("__main__", "launcher"),
 )
 MODULES = modules()
 
