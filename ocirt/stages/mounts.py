@@ -181,11 +181,19 @@ def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
                 yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), options.flags)
 
 
+def refuse_label(config: Config, host: Host) -> None:
+    """Without SELinux there are no labels, and nothing to do; with it, they are not done yet."""
+    if not config.linux or not config.linux.mount_label:
+        return
+    if host.selinux:
+        raise OcirtError("unsupported", "SELinux labels of mounts are not supported yet", at="/linux/mountLabel")
+    log.debug("linux.mountLabel is left out: this kernel has no SELinux")
+
+
 def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
     """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported")."""
     kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
-    if config.linux and config.linux.mount_label:
-        raise OcirtError("unsupported", "SELinux labels of mounts are not supported yet", at="/linux/mountLabel")
+    refuse_label(config, host)
     for number, mount in enumerate(config.mounts):
         options = options_of(mount)
         if not mount.destination.startswith("/"):
