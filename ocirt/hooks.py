@@ -55,10 +55,13 @@ def run_hook(call: HookCall, state: bytes) -> None:
     try:
         pid, writing = _spawn(call, output)
         deadline = None if call.timeout is None else time.monotonic() + call.timeout
-        in_time = _feed_and_wait(pid, writing, state, deadline)
-        if not in_time:
-            os.kill(pid, SIGKILL)
-        status = os.waitpid(pid, 0)[1]
+        in_time = False
+        try:
+            in_time = _feed_and_wait(pid, writing, state, deadline)
+        finally:  # a signal that ends the command ends its hook too
+            if not in_time:
+                os.kill(pid, SIGKILL)
+            status = os.waitpid(pid, 0)[1]
         if not in_time:
             raise _failed(call, f"hook ran past specified timeout of {float(call.timeout or 0)}s", output)
         if status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,19 @@ def test_a_missing_hook_names_its_errno() -> None:
     with pytest.raises(OcirtError) as caught:
         run_hook(HookCall("poststop", 0, Hook({"path": "/nowhere"}, "/hooks/poststop/0")), STATE)
     assert (caught.value.code, caught.value.errno, caught.value.call) == ("hook", 2, "execve")
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """The hook ends with the command that waits for it."""
+
+    def interrupted(_signal: int, _frame: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGUSR1, interrupted)
+    try:
+        with pytest.raises(InterruptedError):
+            run_hook(shell(f"echo $$ > {tmp_path}/pid; kill -USR1 {os.getpid()}; exec sleep 1000"), STATE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
