@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ocirt.process.terminal import Terminal
 
 SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
-# SIGKILL and SIGSTOP cannot be caught; 32 and 33 are the C library's own; the rest are our own faults.
-NOT_FORWARDED = (9, 19, 32, 33, 4, 5, 7, 8, 11)
+# SIGKILL and SIGSTOP cannot be caught; 32 and 33 are the C library's own; the rest are our own faults, or what
+# our own reading and writing bring (SIGPIPE, SIGTTIN, SIGTTOU: in the background we stop, as everybody does).
+NOT_FORWARDED = (9, 19, 32, 33, 4, 5, 7, 8, 11, 13, 21, 22)
 SIGNALED = 128  # added to the signal's number, as shells do
-STDIN = 0
 
 
 def stay(pid: int, terminal: Terminal | None) -> int:
@@ -53,31 +53,21 @@ def _noted(signal: int, frame: object) -> None:
 
 def _serve(wakeup: int, pid: int, pidfd: int, terminal: Terminal | None) -> None:
     """Until the process has ended and its terminal is drained."""
-    poll = select.poll()
-    poll.register(wakeup, select.POLLIN)
-    poll.register(pidfd, select.POLLIN)
-    if terminal is not None:
-        poll.register(terminal.master, select.POLLIN)
-        poll.register(STDIN, select.POLLIN)
     while True:
+        poll = select.poll()
+        poll.register(wakeup, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        if terminal is not None:
+            terminal.watch(poll)
         ready = dict(poll.poll())
         if wakeup in ready:
             _handle(os.read(wakeup, 512), pid, pidfd, terminal)
         if terminal is not None:
-            if terminal.master in ready and not terminal.copy_out():
-                poll.unregister(terminal.master)
-            if STDIN in ready and not terminal.copy_in():
-                poll.unregister(STDIN)
+            terminal.copy(ready)
         if pidfd in ready:
-            while terminal is not None and _has_output(terminal.master) and terminal.copy_out():
-                pass
+            if terminal is not None:
+                terminal.drain()
             return
-
-
-def _has_output(master: int) -> bool:
-    poll = select.poll()
-    poll.register(master, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _handle(signals: bytes, pid: int, pidfd: int, terminal: Terminal | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import fcntl
+import select
 
 from ocirt import system as os
 
@@ -28,12 +29,17 @@ class Terminal:
         self.console = inits.detach()
         self.master = -1
         self._saved: list[Any] | None = None
+        self._pending = b""  # input that the container's terminal has not taken yet
+        self._reads_input = True
+        self._reads_output = True
+        self._writes_output = True
 
     def attach(self) -> None:
         """Take the master that init has sent, hand our window size on, and make our terminal raw."""
         os.close(self.console)
         _, ancillary, _, _ = self._socket.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
         self.master = int.from_bytes(ancillary[0][2][:4], "little")
+        os.set_blocking(self.master, False)  # input that nobody reads must not keep us from output and signals
         self._socket.close()
         self.resize()
         if os.isatty(STDIN):
@@ -70,22 +76,64 @@ class Terminal:
         if self._saved is not None:
             import termios
 
-            termios.tcsetattr(STDIN, termios.TCSADRAIN, self._saved)
+            try:
+                termios.tcsetattr(STDIN, termios.TCSADRAIN, self._saved)
+            except termios.error:
+                pass  # our terminal is gone
 
-    def copy_in(self) -> bool:
-        """Our standard input to the container; False at its end."""
-        data = os.read(STDIN, CHUNK)
-        _write_all(self.master, data)
-        return bool(data)
+    def watch(self, poll: select.poll) -> None:
+        """Register what copy() waits for: no more input while the container has not taken the last."""
+        if self._reads_output:
+            poll.register(self.master, select.POLLIN | (select.POLLOUT if self._pending else 0))
+        if self._reads_input and not self._pending:
+            poll.register(STDIN, select.POLLIN)
 
-    def copy_out(self) -> bool:
-        """The container's output to ours; False when nobody has the terminal open any more."""
+    def copy(self, ready: dict[int, int]) -> None:
+        """Move what can be moved.  ready: descriptor -> events, of poll(2)."""
+        events = ready.get(self.master, 0)
+        if events & ~select.POLLOUT:
+            self._copy_out()
+        if STDIN in ready:
+            self._read_input()
+        if self._pending:
+            self._write_input()
+
+    def drain(self) -> None:
+        """The process has ended: the rest of its output."""
+        poll = select.poll()
+        poll.register(self.master, select.POLLIN)
+        while self._reads_output and poll.poll(0):
+            self._copy_out()
+
+    def _read_input(self) -> None:
+        try:
+            self._pending = os.read(STDIN, CHUNK)
+        except OSError:  # our terminal is gone
+            self._pending = b""
+        self._reads_input = bool(self._pending)
+
+    def _write_input(self) -> None:
+        try:
+            self._pending = self._pending[os.write(self.master, self._pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody in the container has the terminal open any more
+            self._pending = b""
+            self._reads_input = False
+
+    def _copy_out(self) -> None:
         try:
             data = os.read(self.master, CHUNK)
+        except BlockingIOError:
+            return
         except OSError:  # EIO: the last holder of the other side is gone
-            return False
-        _write_all(STDOUT, data)
-        return bool(data)
+            data = b""
+        self._reads_output = bool(data)
+        if self._writes_output:
+            try:
+                _write_all(STDOUT, data)
+            except OSError:  # nobody reads it any more; the container goes on
+                self._writes_output = False
 
 
 def _write_all(fd: int, data: bytes) -> None:
