@@ -115,16 +115,17 @@ def _open_if_there(name: str, parent: int) -> int:
 
 def make_directories(directory: str, made: list[str]) -> None:
     """mkdir with parents; the directories that were not there before are added to made, parents first."""
-    try:
-        os.mkdir(directory, 0o755)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        # Again when another container's end takes the parent away in between.
-        make_directories(directory.rpartition("/")[0], made)
-        make_directories(directory, made)
-        return
-    made.append(directory)
+    missing = [directory]  # no recursion: a path can name more directories than Python's stack holds calls
+    while missing:
+        try:
+            os.mkdir(missing[-1], 0o755)
+        except FileExistsError:
+            missing.pop()
+        except FileNotFoundError:
+            # Also when another container's end takes the parent away in between.
+            missing.append(missing[-1].rpartition("/")[0])
+        else:
+            made.append(missing.pop())
 
 
 def remove_tree(directory: str) -> None:

@@ -272,13 +272,15 @@ def _fill_cpuset(directory: str) -> None:
 
     Only directories that are empty are filled; the walk begins at the first parent that is not.
     """
-    empty = [name for name in ("cpuset.cpus", "cpuset.mems") if not read_file(directory, name)]
-    if not empty:
-        return
-    parent = directory.rpartition("/")[0]
+    to_fill: list[tuple[str, list[str]]] = []
+    parent = directory
     try:
-        _fill_cpuset(parent)
+        while empty := [name for name in ("cpuset.cpus", "cpuset.mems") if not read_file(parent, name)]:
+            to_fill.append((parent, empty))
+            parent = parent.rpartition("/")[0]
     except FileNotFoundError:  # above the hierarchy's root
         raise OcirtError("cgroup", f"{directory} has no processors and no parent to copy them from") from None
-    for name in empty:
-        write_file(directory, name, read_file(parent, name))
+    for child, empty in reversed(to_fill):
+        for name in empty:
+            write_file(child, name, read_file(parent, name))
+        parent = child
