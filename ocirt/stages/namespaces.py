@@ -36,6 +36,7 @@ NAMESPACES = {
     "user": (CLONE_NEWUSER, "user"),
 }
 
+SIGKILL = 9
 IN_CHILDREN_ONLY = ("pid", "time")
 
 
@@ -157,7 +158,10 @@ class NewSession(Step):
 
 
 class BecomeRoot(Step):
-    """Take user and group 0 of the user namespace: what is made from now on belongs to the container's root."""
+    """Take user and group 0 of the user namespace: what is made from now on belongs to the container's root.
+
+    A change of user takes back that init dies with the runtime (PR_SET_PDEATHSIG(2const)): asked for once more.
+    """
 
     __slots__ = ()
 
@@ -170,6 +174,7 @@ class BecomeRoot(Step):
     def apply(self, box: Box) -> None:
         box.kernel.setresgid(0, 0, 0)
         box.kernel.setresuid(0, 0, 0)
+        box.kernel.set_pdeathsig(SIGKILL)
 
 
 def open_namespaces(linux: Linux | None) -> Iterator[Step]:
