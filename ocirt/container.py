@@ -20,7 +20,7 @@ import time
 from ocirt import system as os
 from ocirt.channel import Channel
 from ocirt.config import jsontext
-from ocirt.errors import StateError
+from ocirt.errors import ConfigError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,23 @@ LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same 
 CONFIG, RECORD, START_SOCKET = "config.json", "state.json", "start.sock"
 
 _ID_PUNCTUATION = "_+-."
+
+# name -> type of every value of state.json but "cgroup", which is a dict or, for none, absent
+_RECORD_TYPES = {
+    "version": int,
+    "id": str,
+    "oci_version": str,
+    "bundle": str,
+    "rootfs": str,
+    "created": str,
+    "owner": int,
+    "pid": int,
+    "start_time": int,
+    "boot_id": str,
+    "root_mount": list,
+    "annotations": dict,
+    "poststop": bool,
+}
 
 
 def check_id(container_id: str) -> None:
@@ -86,8 +103,12 @@ class Container:
         os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
         boot_facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
         container = cls(root, container_id, dirfd, {**boot_facts, **record})
-        _write_whole(dirfd, CONFIG, config)
-        container.save()
+        try:
+            _write_whole(dirfd, CONFIG, config)
+            container.save()
+        except OSError:
+            container.remove()
+            raise
         return container
 
     @classmethod
@@ -104,14 +125,49 @@ class Container:
             ) from None
         return cls(root, container_id, dirfd, _read_record(dirfd))
 
+    @classmethod
+    def salvage(cls, root: str, container_id: str) -> Container | None:
+        """What is left under this ID without a record that can be read, locked; None when there is no such thing.
+
+        Its record holds what the damaged one still tells, and else as much as nothing.  Raises StateError("busy"):
+        a create that has not come to its record yet.
+        """
+        try:
+            dirfd = _open_directory(root, container_id)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        _wait_for_lock(dirfd, container_id)
+        record: dict[str, Any] = {name: kind() for name, kind in _RECORD_TYPES.items()}
+        try:
+            _read_record(dirfd)
+        except StateError:
+            pass
+        else:  # a create had not come to its record yet, but now it has
+            os.close(dirfd)
+            return None
+        try:
+            found = _read_values(dirfd)
+        except StateError:
+            found = None
+        if isinstance(found, dict):
+            record |= {name: found[name] for name, kind in _RECORD_TYPES.items() if type(found.get(name)) is kind}
+            if _is_cgroup(found.get("cgroup")):
+                record["cgroup"] = found["cgroup"]
+        return cls(root, container_id, dirfd, record)
+
     def save(self) -> None:
         _write_whole(self.dirfd, RECORD, jsontext.dump(self.record).encode())
 
     def remove(self) -> None:
-        """Remove the directory.  Nothing of it is left when this returns; missing files are no error."""
+        """Remove the directory.  Nothing of it is left when this returns; missing files are no error.
+
+        A container that another command has given the same ID since then is not touched.
+        """
         for name in (START_SOCKET, CONFIG, RECORD, RECORD + ".new", CONFIG + ".new"):
             _unlink_if_there(self.dirfd, name)
         path = os.path.join(self.root, self.id)
+        if not self._is_at(path):
+            return
         try:
             os.rmdir(path)
         except OSError as error:
@@ -259,6 +315,14 @@ class Container:
     def remove_start_socket(self) -> None:
         _unlink_if_there(self.dirfd, START_SOCKET)
 
+    def _is_at(self, path: str) -> bool:
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self.dirfd)
+        return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
     def _opener(self, name: str, flags: int) -> int:
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.dirfd)
 
@@ -270,23 +334,26 @@ class Lock:
         self._container = container
 
     def __enter__(self) -> None:
-        deadline = time.monotonic() + LOCK_DEADLINE
-        while True:
-            try:
-                fcntl.flock(self._container.dirfd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StateError(
-                        "busy",
-                        f"another command has held the lock of {self._container.id} for {LOCK_DEADLINE:.0f} s",
-                    ) from None
-                time.sleep(0.01)
+        _wait_for_lock(self._container.dirfd, self._container.id)
         # The record may have changed, or the container may be gone, while this command waited.
         self._container.record = _read_record(self._container.dirfd)
 
     def __exit__(self, *_: object) -> None:
         self._container.unlock()
+
+
+def _wait_for_lock(dirfd: int, container_id: str) -> None:
+    deadline = time.monotonic() + LOCK_DEADLINE
+    while True:
+        try:
+            fcntl.flock(dirfd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StateError(
+                    "busy", f"another command has held the lock of {container_id} for {LOCK_DEADLINE:.0f} s"
+                ) from None
+            time.sleep(0.01)
 
 
 def list_containers(root: str) -> Iterator[Container]:
@@ -327,6 +394,35 @@ def _open_directory(root: str, container_id: str) -> int:
 
 
 def _read_record(dirfd: int) -> dict[str, Any]:
+    record = _read_values(dirfd)
+    if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
+        raise _damaged(f"{RECORD} is not a record of version {RECORD_VERSION}")
+    for name, kind in _RECORD_TYPES.items():
+        if type(record.get(name)) is not kind:
+            raise _damaged(f"{RECORD} is damaged: {name} is missing or of another type")
+    if record.get("cgroup") and not _is_cgroup(record["cgroup"]):
+        raise _damaged(f"{RECORD} is damaged: cgroup")
+    record.setdefault("cgroup", None)  # null is dropped by the parser
+    return record
+
+
+def _is_cgroup(value: object) -> bool:
+    """Whether cgroups.manager_from_record() understands it."""
+    return (
+        isinstance(value, dict)
+        and value.get("kind") == "v1"
+        and isinstance(value.get("paths"), dict)
+        and isinstance(value.get("made"), list)
+        and all(isinstance(path, str) for path in (*value["paths"].values(), *value["made"]))
+    )
+
+
+def _damaged(what: str) -> StateError:
+    return StateError("record", what, remedy="ocirt delete --force removes what can still be found of the container")
+
+
+def _read_values(dirfd: int) -> object:
+    """state.json as it is.  Raises StateError."""
     try:
         fd = os.open(RECORD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dirfd)
     except FileNotFoundError:
@@ -336,10 +432,10 @@ def _read_record(dirfd: int) -> dict[str, Any]:
             remedy="ocirt delete --force removes what an interrupted create left",
         ) from None
     with open(fd, "rb") as file:
-        record = jsontext.parse(file.read(), RECORD)
-    if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
-        raise StateError("record", f"{RECORD} is not a record of version {RECORD_VERSION}")
-    return record
+        try:
+            return jsontext.parse(file.read(), RECORD)
+        except ConfigError as error:
+            raise _damaged(f"{RECORD} is damaged: {error.what}") from None
 
 
 def _write_whole(dirfd: int, name: str, data: bytes) -> None:

@@ -7,6 +7,8 @@ of a step is computed before the clone; apply() only calls the kernel.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
+
 from ocirt import log
 from ocirt.errors import KernelError, OcirtError
 
@@ -23,6 +25,8 @@ JOINER = "joiner"  # the process that enters existing namespaces
 ANSWER = "answer"  # the runtime, while init waits for what it asked for; the stage's name is the question
 INIT = "init"  # the container's first process, up to READY
 START = "start"  # the same process, after `start`
+
+ENDING_SIGNALS = (1, 2, 3, 15)  # SIGHUP SIGINT SIGQUIT SIGTERM
 
 
 class Step:
@@ -89,7 +93,10 @@ class Plan:
 
 
 class Undo:
-    """Runs what was pushed backwards when its `with` block fails; keeps going when an undo fails."""
+    """Runs what was pushed backwards when its `with` block fails; keeps going when an undo fails.
+
+    Meanwhile the signals that end a command wait: a second Ctrl-C must not leave half a container.
+    """
 
     def __init__(self) -> None:
         self._actions: list[Callable[[], None]] = []
@@ -99,18 +106,28 @@ class Undo:
 
     def keep(self) -> None:
         """All went well: nothing is taken back."""
-        self._actions.clear()
+        self._actions = []
+
+    def replace(self, action: Callable[[], None]) -> None:
+        """All went well so far, and this takes all of it back."""
+        self._actions = [action]
 
     def __enter__(self) -> Undo:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        while self._actions:
-            action = self._actions.pop()
-            try:
-                action()
-            except (OSError, OcirtError) as failure:
-                log.warning(f"clean-up failed too: {failure}")
+        if not self._actions:
+            return
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
+        try:
+            while self._actions:
+                action = self._actions.pop()
+                try:
+                    action()
+                except (OSError, OcirtError) as failure:
+                    log.warning(f"clean-up failed too: {failure}")
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def with_context(error: OSError | OcirtError, stage: str, step: Step) -> OcirtError:

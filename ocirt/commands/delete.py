@@ -25,7 +25,7 @@ def main(g: Globals, options: Parsed) -> int:
     try:
         _delete(Container.load(g.root, container_id), options.force)
     except StateError as error:
-        if error.code != "not-found":
+        if error.code != "not-found" and not (error.code == "record" and options.force):
             raise
         remove_remains(g.root, container_id)
         if not options.force:

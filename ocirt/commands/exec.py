@@ -10,8 +10,9 @@ from ocirt.errors import OcirtError, StateError, UsageError
 from ocirt.exec_plan import make_exec_plan
 from ocirt.host import probe_host
 from ocirt.options import FLAG, LIST, VALUE, Option
+from ocirt.pipeline import Undo
 from ocirt.process.inherited import close_inherited
-from ocirt.process.launch import launch
+from ocirt.process.launch import kill_child, launch
 from ocirt.process.lifecycle import Wishes, connect_console, hand_over, new_box
 
 TYPE_CHECKING = False
@@ -69,13 +70,17 @@ def main(g: Globals, options: Parsed) -> int:
         wishes.console = connect_console(absolute(options.console_socket), "/terminal")
     plan = make_exec_plan(config, process, container, probe_host(), preserve, tuple(options.cgroup))
     box = new_box(wishes.console)
-    launch(plan, box)
-    hand_over(wishes, box.pid)
-    if options.detach:
-        return 0
-    from ocirt.process.foreground import stay
+    with Undo() as undo:
+        undo.push(lambda: kill_child(box))  # nobody would know of a process that was not handed over
+        launch(plan, box)
+        hand_over(wishes, box.pid)
+        code = 0
+        if not options.detach:
+            from ocirt.process.foreground import stay
 
-    return stay(box.pid, terminal)
+            code = stay(box.pid, terminal)
+        undo.keep()
+    return code
 
 
 def require_executable(status: str, ignore_paused: bool) -> None:

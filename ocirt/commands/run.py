@@ -5,11 +5,11 @@ from __future__ import annotations
 from ocirt.commands import create
 from ocirt.kernel.processes import set_child_subreaper
 from ocirt.options import FLAG, Option
-from ocirt.process.lifecycle import destroy, start
+from ocirt.pipeline import Undo
+from ocirt.process.lifecycle import destroy_once, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirt.container import Container
     from ocirt.options import Globals, Parsed
 
 SUMMARY = "create and start a container, and wait for its process unless detached"
@@ -27,7 +27,10 @@ def main(g: Globals, options: Parsed) -> int:
     """The exit status of the container's process, 128 + n when signal n ended it; 0 when detached."""
     if options.detach:
         container, _ = create.create_container(g, options, detached=True)
-        _start_or_destroy(container)
+        with Undo() as undo:
+            undo.push(lambda: destroy_once(container))
+            start(container)
+            undo.keep()
         return 0
     return _foreground(g, options)
 
@@ -36,18 +39,13 @@ def _foreground(g: Globals, options: Parsed) -> int:
     if not options.no_subreaper:
         set_child_subreaper(True)
     container, terminal = create.create_container(g, options, detached=False)
-    _start_or_destroy(container)
-    from ocirt.process.foreground import stay  # the container runs already meanwhile
-
-    code = stay(container.pid, terminal)
-    if not options.keep:
-        destroy(container)
-    return code
-
-
-def _start_or_destroy(container: Container) -> None:
-    try:
+    with Undo() as undo:
+        undo.push(lambda: destroy_once(container))
         start(container)
-    except BaseException:
-        destroy(container)
-        raise
+        from ocirt.process.foreground import stay  # the container runs already meanwhile
+
+        code = stay(container.pid, terminal)
+        undo.keep()
+    if not options.keep:
+        destroy_once(container)
+    return code

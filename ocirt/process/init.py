@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import sys
 
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.channel import GO, READY, SAVED, accept
-from ocirt.pipeline import INIT, START, run
+from ocirt.pipeline import ENDING_SIGNALS, INIT, START, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
         box.kernel.set_pdeathsig(SIGKILL)
         log.relay(channel.send_log)
         seal()
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
         channel.expect(GO)
         run(plan.part(INIT), box)
         # Before READY, for the runtime may end as soon as it has sent SAVED.  Should it die in between,

@@ -15,7 +15,7 @@ from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError
-from ocirt.pipeline import BESIDE, HOST, JOINER, Undo, run
+from ocirt.pipeline import BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
 from ocirt.process import init, joiner
 from ocirt.stages.cgroup import BIRTH
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ocirt.pipeline import Plan
 
 SIGKILL = 9
-ENDING_SIGNALS = (1, 2, 3, 15)  # SIGHUP SIGINT SIGQUIT SIGTERM
 REAP_DEADLINE = 10.0  # seconds for a killed child to end: a frozen one does not
 
 
@@ -43,6 +42,8 @@ def launch(
 
     Raises OcirtError; then init is dead and every host step is undone.
     """
+    # Held back until init is born: between an act and the note of what it made nothing may come.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     for signal in ENDING_SIGNALS:
         _signal.signal(signal, _interrupted)
     with Undo() as undo:
@@ -51,6 +52,7 @@ def launch(
         box.channel, theirs = channel_pair()
         undo.push(lambda: end_child(box))
         spawn(plan, box, theirs)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
         if START_SOCKET in box.fds:
             # init's alone: `run` would else wait in its own copy's queue for an init that died.
             os.close(box.fds.pop(START_SOCKET))
@@ -148,8 +150,15 @@ def _failure(box: Box, record: Record) -> OcirtError:
 
 
 def end_child(box: Box) -> None:
-    """Undo of the clone: kill init and reap it."""
+    """Undo of the clone: kill init and reap it, and what init leaves in the container's cgroup."""
     box.channel.close()
+    kill_child(box)
+    if box.manager is not None and box.manager.pids():  # a hook's, in a pid namespace that is not the container's own
+        box.manager.kill(SIGKILL)
+
+
+def kill_child(box: Box) -> None:
+    """Kill the process and reap it; nothing when that is done already."""
     if box.pid > 0:
         try:
             os.kill(box.pid, SIGKILL)
@@ -158,6 +167,7 @@ def end_child(box: Box) -> None:
         if box.manager is not None and box.manager.frozen():
             box.manager.freeze(False)
         reap(box.pid, REAP_DEADLINE)
+        box.pid = 0
 
 
 def reap(pid: int, seconds: float) -> int | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import _socket
 
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
 from ocirt.channel import EOF, ERROR, GO, LOG
-from ocirt.container import CONFIG, Container, process_start, utc_now
+from ocirt.container import Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
-from ocirt.pipeline import Undo
+from ocirt.pipeline import ENDING_SIGNALS, Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def create(
     """Bring the container to `created`.  Raises OcirtError; then nothing of it is left."""
     from ocirt.process.launch import launch
 
+    # Held back until launch() lets them in, inside the block that takes everything back.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     container = Container.make(root, container_id, first_record(config, bundle), text)
     container.known_config = config
     with Undo() as undo:
@@ -71,11 +74,11 @@ def create(
 
         def on_ready() -> None:
             container.record["pid"] = box.pid
-            container.record["start_time"] = process_start(box.pid)
+            container.record["start_time"] = process_start(box.pid) or 0
             container.save()
 
         launch(plan, box, on_host_done, on_ready)
-        undo.push(lambda: destroy(container))
+        undo.replace(lambda: destroy(container))
         hand_over(wishes, box.pid)
         undo.keep()
     container.unlock()
@@ -178,10 +181,31 @@ def destroy(container: Container) -> None:
         unmount_root(new_box(), mounted)
     if manager is not None:
         manager.remove()
-    config = container.config() if container.record["poststop"] else None
+    config = config_for_poststop(container)
     container.remove()
     if config is not None:
         run_poststop(container, config)
+
+
+def destroy_once(container: Container) -> None:
+    """destroy() as one command among others: another may have deleted the container meanwhile."""
+    try:
+        with container.lock():
+            destroy(container)
+    except StateError as error:
+        if error.code != "not-found":
+            raise
+
+
+def config_for_poststop(container: Container) -> Config | None:
+    """None when there are no such hooks; a configuration that cannot be read must not keep the container alive."""
+    if not container.record["poststop"]:
+        return None
+    try:
+        return container.config()
+    except (OSError, OcirtError) as error:
+        log.warning(f"poststop hooks are not run: {error}")
+        return None
 
 
 def run_poststop(container: Container, config: Config) -> None:
@@ -211,9 +235,14 @@ def write_pid_file(path: str, pid: int) -> None:
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    os.write(fd, str(pid).encode())
-    os.close(fd)
-    os.rename(temporary, path)
+    try:
+        os.write(fd, str(pid).encode())
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(fd)
 
 
 def connect_console(path: str, at: str) -> int:
@@ -238,14 +267,17 @@ def send_pidfd(path: str, pid: int) -> None:
 
 
 def remove_remains(root: str, container_id: str) -> bool:
-    """Remove the directory of a create that was interrupted before its record; whether there was one."""
-    path = os.path.join(root, container_id)
-    if not os.path.isdir(path) or os.path.exists(os.path.join(path, "state.json")):
+    """Remove a directory without a record that can be read; whether there was one.
+
+    Either its create was interrupted, or the record is damaged.  What it still tells is undone as by destroy().
+    """
+    container = Container.salvage(root, container_id)
+    if container is None:
         return False
-    for name in (CONFIG, CONFIG + ".new", "state.json.new"):
+    if container.has_start_socket():
         try:
-            os.unlink(os.path.join(path, name))
-        except FileNotFoundError:
-            pass
-    os.rmdir(path)
+            container.connect().close()  # an init that waits there ends with the conversation
+        except OSError:
+            pass  # nobody waits
+    destroy(container)
     return True

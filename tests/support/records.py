@@ -18,6 +18,7 @@ RECORD: dict[str, Any] = {
     "created": "2026-01-02T03:04:05.000000006Z",
     "owner": 0,
     "cgroup": None,
+    "root_mount": [],
     "annotations": {},
     "poststop": False,
     "terminal": False,

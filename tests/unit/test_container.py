@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ RECORD: dict[str, Any] = {
     "owner": 0,
     "cgroup": None,
     "annotations": {},
+    "root_mount": [],
     "poststop": False,
 }
 
@@ -147,3 +149,48 @@ def test_list_leaves_out_what_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "file").write_text("")
     assert [container.id for container in list_containers(str(tmp_path))] == ["a", "b"]
+
+
+def test_another_container_of_the_same_id_is_not_removed(tmp_path: Path) -> None:
+    old = Container.make(str(tmp_path), "web1", RECORD, b"{}")
+    old.remove()
+    Container.make(str(tmp_path), "web1", RECORD, b"{}").unlock()
+    old.remove()
+    assert sorted(path.name for path in (tmp_path / "web1").iterdir()) == ["config.json", "state.json"]
+
+
+def test_nothing_is_left_when_the_record_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Container, "save", full)
+    with pytest.raises(OSError, match="full"):
+        Container.make(str(tmp_path), "web1", RECORD, b"{}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version":1}', '{"version":1,"pid":"7"}'])
+def test_damaged_record(tmp_path: Path, text: str) -> None:
+    Container.make(str(tmp_path), "web1", RECORD, b"{}").unlock()
+    (tmp_path / "web1" / "state.json").write_text(text)
+    with pytest.raises(StateError) as caught:
+        Container.load(str(tmp_path), "web1")
+    assert caught.value.code == "record"
+    assert list(list_containers(str(tmp_path))) == []
+    salvaged = Container.salvage(str(tmp_path), "web1")
+    assert salvaged is not None
+    assert (salvaged.pid, salvaged.manager(), salvaged.status()) == (0, None, "creating")
+
+
+def test_salvage_takes_what_is_whole(tmp_path: Path) -> None:
+    cgroup = {"kind": "v1", "paths": {"pids": "/sys/fs/cgroup/pids/web1"}, "made": []}
+    Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()
+    path = tmp_path / "web1" / "state.json"
+    assert Container.salvage(str(tmp_path), "web1") is None
+    path.write_text(path.read_text().replace('"owner":0', '"owner":"root"'))
+    salvaged = Container.salvage(str(tmp_path), "web1")
+    assert salvaged is not None
+    manager = salvaged.manager()
+    assert manager is not None
+    assert manager.record() == cgroup
+    assert salvaged.record["bundle"] == RECORD["bundle"]

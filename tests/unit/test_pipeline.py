@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 
 import pytest
 
@@ -98,3 +100,30 @@ def test_plan_drops_empty_stages_and_finds_answers() -> None:
     assert [stage.place for stage in plan.stages] == [INIT, ANSWER]
     assert plan.answer("hooks") == (answer,)
     assert plan.describe() == "init   hooks      note b  [/b]\nanswer hooks      note a  [/a]\n"
+
+
+def test_what_replaces_takes_back_everything() -> None:
+    calls: list[str] = []
+    with pytest.raises(ZeroDivisionError), Undo() as undo:
+        undo.push(lambda: calls.append("first"))
+        undo.replace(lambda: calls.append("all"))
+        raise ZeroDivisionError
+    assert calls == ["all"]
+
+
+def test_a_signal_waits_for_the_clean_up() -> None:
+    calls: list[str] = []
+
+    def interrupted(_signal: int, _frame: object) -> None:
+        calls.append("signal")
+        raise OcirtError("interrupted", "interrupted by signal 15")
+
+    before = signal.signal(signal.SIGTERM, interrupted)
+    try:
+        with pytest.raises(OcirtError), Undo() as undo:
+            undo.push(lambda: calls.append("second"))
+            undo.push(lambda: os.kill(os.getpid(), signal.SIGTERM))
+            raise OcirtError("step-failed", "no")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert calls == ["second", "signal"]

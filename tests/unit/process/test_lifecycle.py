@@ -9,6 +9,7 @@ import pytest
 
 from ocirt.errors import OcirtError, StateError
 from ocirt.process.lifecycle import connect_console, remove_remains, require_startable, send_pidfd, write_pid_file
+from tests.support import records
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,6 @@ def test_remains_of_an_interrupted_create_go(tmp_path: Path) -> None:
 
 
 def test_a_recorded_container_is_no_remains(tmp_path: Path) -> None:
-    (tmp_path / "web1").mkdir()
-    (tmp_path / "web1" / "state.json").write_text("{}")
+    records.make(tmp_path, "web1")
     assert remove_remains(str(tmp_path), "web1") is False
     assert (tmp_path / "web1" / "state.json").exists()
