@@ -119,5 +119,8 @@ def makedirs(name: str, mode: int) -> None:
         if not path.isdir(name):
             raise
     except FileNotFoundError:
-        makedirs(path.split(name)[0], mode)
+        parent = path.split(name)[0]
+        if path.isdir(parent):  # a file system where nothing can be made, such as proc
+            raise
+        makedirs(parent, mode)
         makedirs(name, mode)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Killed processes leave their cgroup only when they are through with exiting; 2 s is a heavily loaded machine.
 REMOVE_DEADLINE = 2.0
+MOST_LEVELS = 2048  # directories in a path of PATH_MAX bytes
 # The kernel answers a read during a cgroup's removal with one of these.
 GONE = (errno.ENOENT, errno.ENODEV)
 
@@ -122,6 +123,8 @@ def make_directories(directory: str, made: list[str]) -> None:
         except FileExistsError:
             missing.pop()
         except FileNotFoundError:
+            if len(missing) > MOST_LEVELS:
+                raise
             # Also when another container's end takes the parent away in between.
             missing.append(missing[-1].rpartition("/")[0])
         else:

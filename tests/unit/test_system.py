@@ -57,3 +57,8 @@ def test_names_of_any_bytes_survive(raw: bytes) -> None:
 def test_getenv() -> None:
     assert system.getenv("OCIRT_NO_SUCH_VARIABLE") == ""
     assert system.getenv("PATH") == os.environ["PATH"]
+
+
+def test_a_directory_that_cannot_be_made() -> None:
+    with pytest.raises(FileNotFoundError):
+        system.makedirs("/proc/none", 0o700)
