@@ -429,3 +429,9 @@ def test_deleted_while_it_is_created(runtime: Runtime, bundle: Bundle, host_unch
         assert runtime.status(bundle) == "creating"
         child.send_signal(signal.SIGINT)
         assert end(child)[0] == 1
+
+
+def test_closed_standard_input_is_the_null_device(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.script("readlink /proc/$$/fd/0").save()
+    result = runtime.after("exec 0<&-").call("run", "--bundle", str(bundle.path), bundle.id)
+    assert (result.code, result.out) == (0, "/dev/null\n"), result
