@@ -8,11 +8,11 @@ Python until the program is executed.
  ---------------------------------------------    --------------------------------------------
  clone3 --------------------------------------->  born; waits
  [joiner only: PID n, then the joiner ends]
- id maps, limits
+ id maps
  GO ------------------------------------------->  joins its cgroup, seals the imports, mounts
  prestart, createRuntime  <----------------- ASK hooks
  DONE ----------------------------------------->  createContainer, pivot_root, finish, identity
- saves record, pid-file   <------------------- READY
+ rlimits; saves record    <------------------- READY
  SAVED ---------------------------------------->  closes this channel, waits on start.sock
  exit 0                                           [exec: does not wait, executes]
 

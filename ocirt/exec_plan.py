@@ -5,7 +5,7 @@ from __future__ import annotations
 from ocirt import system as os
 from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
-from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
+from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, SETTLE, START, Plan, Stage, Step
 from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.cgroup import join_existing, join_memory_cgroup, open_existing
 from ocirt.stages.descriptors import close_host_descriptors
@@ -100,7 +100,7 @@ def make_exec_plan(
         Stage("namespaces", HOST, (FindNamespaces(container),)),
         Stage("cgroup", HOST, open_existing(host, record, container.pid, cgroups) if record else ()),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns),)),
-        Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
+        Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("affinity", INIT, initial_affinity(process)),
         Stage("cgroup", INIT, join_existing(host) if record else (), final_affinity(process)),
         Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns)),
@@ -110,6 +110,7 @@ def make_exec_plan(
         Stage("cgroup", INIT, join_memory_cgroup(host) if record else ()),
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
         *process_stages(process, linux, in_userns, early_filter),
+        Stage("limits", SETTLE, rlimits(process)),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,
         via_joiner=True,

@@ -6,7 +6,7 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 
 from __future__ import annotations
 
-from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
+from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, SETTLE, START, Plan, Stage
 from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
 from ocirt.stages.descriptors import close_host_descriptors
@@ -85,7 +85,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
         Stage("namespaces", BESIDE, mappings(linux, host)),
-        Stage("limits", BESIDE, rlimits(process), oom_score_adj(process)),
+        Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
         Stage("cgroup", INIT, join_cgroup(config, host)),
         Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
@@ -109,6 +109,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("cgroup", INIT, join_memory_cgroup(host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         *process_stages(process, linux, in_userns, early_filter),
+        Stage("limits", SETTLE, rlimits(process)),
         Stage("hooks", START, hooks(START, config, options)),
         Stage("exec", START, payload(process, options.preserve_fds, options.listen_env, last) if process else ()),
         clone_flags=clone_flags(linux),

@@ -71,7 +71,7 @@ class SetOomScore(Step):
 
 
 def rlimits(process: Process | None) -> Iterator[Step]:
-    """BESIDE.  The types are known, once each: config/checks_process.py."""
+    """SETTLE.  The types are known, once each: config/checks_process.py."""
     for limit in process.rlimits if process else ():
         yield SetRlimit(limit.at, limit.type, limit.soft, limit.hard)
 

@@ -435,3 +435,9 @@ def test_closed_standard_input_is_the_null_device(runtime: Runtime, bundle: Bund
     bundle.script("readlink /proc/$$/fd/0").save()
     result = runtime.after("exec 0<&-").call("run", "--bundle", str(bundle.path), bundle.id)
     assert (result.code, result.out) == (0, "/dev/null\n"), result
+
+
+@pytest.mark.parametrize("limit", [8, 16])
+def test_few_open_files_are_the_programs_limit_not_the_set_ups(runtime: Runtime, bundle: Bundle, limit: int) -> None:
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": limit, "hard": limit}]
+    assert runtime.inside(bundle, "ulimit -n") == f"{limit}\n"
