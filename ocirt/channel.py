@@ -11,8 +11,10 @@ Python until the program is executed.
  id maps
  GO ------------------------------------------->  joins its cgroup, seals the imports, mounts
  prestart, createRuntime  <----------------- ASK hooks
- DONE ----------------------------------------->  createContainer, pivot_root, finish, identity
- rlimits; saves record    <------------------- READY
+ DONE ----------------------------------------->  createContainer, pivot_root, finish
+ rlimits                  <----------------- ASK limits
+ DONE ----------------------------------------->  identity, looks the program up
+ saves record, pid-file   <------------------- READY
  SAVED ---------------------------------------->  closes this channel, waits on start.sock
  exit 0                                           [exec: does not wait, executes]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ocirt import system as os
 from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
-from ocirt.pipeline import BESIDE, HOST, INIT, JOINER, SETTLE, START, Plan, Stage, Step
+from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
 from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.cgroup import join_existing, join_memory_cgroup, open_existing
 from ocirt.stages.descriptors import close_host_descriptors
-from ocirt.stages.limits import oom_score_adj, rlimits
+from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
 from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
 from ocirt.stages.payload import payload
 from ocirt.stages.scheduling import final_affinity, initial_affinity
@@ -109,8 +109,9 @@ def make_exec_plan(
         Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, join_memory_cgroup(host) if record else ()),
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
+        Stage("limits", INIT, ask_for_rlimits(process)),
+        Stage(LIMITS, ANSWER, rlimits(process)),
         *process_stages(process, linux, in_userns, early_filter),
-        Stage("limits", SETTLE, rlimits(process)),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,
         via_joiner=True,

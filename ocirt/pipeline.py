@@ -24,7 +24,6 @@ BESIDE = "beside"  # the runtime, while init waits for GO
 JOINER = "joiner"  # the process that enters existing namespaces
 ANSWER = "answer"  # the runtime, while init waits for what it asked for; the stage's name is the question
 INIT = "init"  # the container's first process, up to READY
-SETTLE = "settle"  # the runtime, when init is READY: limits that its set-up could not have lived with
 START = "start"  # the same process, after `start`
 
 ENDING_SIGNALS = (1, 2, 3, 15)  # SIGHUP SIGINT SIGQUIT SIGTERM

@@ -6,14 +6,14 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 
 from __future__ import annotations
 
-from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, SETTLE, START, Plan, Stage
+from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
 from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
 from ocirt.stages.hostname import hostname
-from ocirt.stages.limits import oom_score_adj, rlimits
+from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
 from ocirt.stages.mappings import mappings
 from ocirt.stages.masks import masks
 from ocirt.stages.mounts import mount_sources, mounts
@@ -108,8 +108,9 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, join_memory_cgroup(host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
+        Stage("limits", INIT, ask_for_rlimits(process)),
+        Stage(LIMITS, ANSWER, rlimits(process)),
         *process_stages(process, linux, in_userns, early_filter),
-        Stage("limits", SETTLE, rlimits(process)),
         Stage("hooks", START, hooks(START, config, options)),
         Stage("exec", START, payload(process, options.preserve_fds, options.listen_env, last) if process else ()),
         clone_flags=clone_flags(linux),

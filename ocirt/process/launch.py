@@ -15,7 +15,7 @@ from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError
-from ocirt.pipeline import BESIDE, ENDING_SIGNALS, HOST, JOINER, SETTLE, Undo, run
+from ocirt.pipeline import BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
 from ocirt.process import init, joiner
 from ocirt.stages.cgroup import BIRTH
 
@@ -59,7 +59,6 @@ def launch(
         run(plan.part(BESIDE), box, undo)
         _send(box, GO)
         serve(plan, box)
-        run(plan.part(SETTLE), box, undo)
         on_ready()
         _send(box, SAVED)
         if plan.executes_at_once:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ocirt import system as os
-from ocirt.channel import ASK, DONE
 from ocirt.config import jsontext
 from ocirt.hooks import hook_calls, run_hook
 from ocirt.pipeline import ANSWER, INIT, Step
+from ocirt.stages.ask import Ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
 
 HOOKS = "hooks"  # the question to the runtime, and so the name of the stage that answers
 PID_PLACE = "@pid@"
-
-
-class AskForHooks(Step):
-    """Init waits here while the runtime, in its own namespaces, runs prestart and createRuntime."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self.at = "/hooks"
-
-    def describe(self) -> str:
-        return "ask the runtime for prestart and createRuntime hooks"
-
-    def apply(self, box: Box) -> None:
-        box.channel.send(ASK, HOOKS)
-        box.channel.expect(DONE)
 
 
 class RunHook(Step):
@@ -74,7 +58,7 @@ def hooks(place: str, wanted: Hooks, state: dict[str, Any]) -> Iterator[Step]:
     """
     if place == INIT:
         if wanted.prestart or wanted.create_runtime:
-            yield AskForHooks()
+            yield Ask("/hooks", HOOKS)
         yield from run_hooks("createContainer", wanted.create_container, state_text(state, "creating"))
     elif place == ANSWER:
         # prestart is of the time when it ran in `start`, on a created container; hooks of that time may look for it.

@@ -6,6 +6,7 @@ config.md, POSIX process rlimits and oomScoreAdj; prlimit(2), proc_pid_oom_score
 from __future__ import annotations
 
 from ocirt.pipeline import Step
+from ocirt.stages.ask import Ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ RESOURCES = (
     "RLIMIT_RTTIME",
 )
 INFINITY = 2**64 - 1
+
+
+LIMITS = "limits"  # the question, and so the name of the stage that answers
 
 
 class SetRlimit(Step):
@@ -70,8 +74,18 @@ class SetOomScore(Step):
         box.kernel.write_file(box.proc, f"{box.pid}/oom_score_adj", str(self.score).encode())
 
 
+def ask_for_rlimits(process: Process | None) -> Iterator[Step]:
+    """INIT, when its set-up is done: a small limit would end it.
+
+    The runtime sets them, for it may have the right to raise one; and before the user changes, for a process of
+    another user takes CAP_SYS_RESOURCE (prlimit(2)).
+    """
+    if process is not None and process.rlimits:
+        yield Ask(f"{process.at}/rlimits", LIMITS)
+
+
 def rlimits(process: Process | None) -> Iterator[Step]:
-    """SETTLE.  The types are known, once each: config/checks_process.py."""
+    """ANSWER to ask_for_rlimits().  The types are known, once each: config/checks_process.py."""
     for limit in process.rlimits if process else ():
         yield SetRlimit(limit.at, limit.type, limit.soft, limit.hard)
 

@@ -1,0 +1,27 @@
+"""Init waits while the runtime, with its own rights and in its own namespaces, does a part of the plan."""
+
+from __future__ import annotations
+
+from ocirt.channel import ASK, DONE
+from ocirt.pipeline import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.box import Box
+
+
+class Ask(Step):
+    """question: the name of the stage, place ANSWER, that answers it."""
+
+    __slots__ = ("question",)
+
+    def __init__(self, at: str, question: str) -> None:
+        self.at = at
+        self.question = question
+
+    def describe(self) -> str:
+        return f"ask the runtime for its part: {self.question}"
+
+    def apply(self, box: Box) -> None:
+        box.channel.send(ASK, self.question)
+        box.channel.expect(DONE)
