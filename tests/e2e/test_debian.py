@@ -16,7 +16,7 @@ from tests.support.terminal import OnTerminal
 
 CACHE = Path(os.environ.get("OCIRT_TEST_CACHE", "/var/cache/ocirt-tests"))
 SUITE = "bookworm"
-MIRROR = os.environ.get("OCIRT_TEST_MIRROR", "http://deb.debian.org/debian")
+MIRROR = os.environ.get("OCIRT_TEST_MIRROR", "").split()  # none: debootstrap's own default
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def debian_root() -> Path:
         partial = CACHE / f"debian-{SUITE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["debootstrap", "--variant=minbase", "--include=python3-minimal", SUITE, str(partial), MIRROR]
+        command = ["debootstrap", "--variant=minbase", "--include=python3-minimal", SUITE, str(partial), *MIRROR]
         subprocess.run(command, check=True, timeout=900, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         partial.rename(root)
     return root
