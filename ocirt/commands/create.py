@@ -46,6 +46,7 @@ def main(g: Globals, options: Parsed) -> int:
 def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None]:
     """What create and run have in common.  The terminal is ours, for a foreground run with process.terminal."""
     check_id(options.args[0])
+    check_cgroup_manager(g)
     listening, listen_env = listen_fds()
     preserve = listening + close_inherited(options.preserve_fds, listening)
     wishes = Wishes(absolute(options.pid_file), absolute(options.pidfd_socket))
@@ -76,6 +77,15 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
         ),
     )
     return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal
+
+
+def check_cgroup_manager(g: Globals) -> None:
+    """Only cgroupfs so far: another wish must not be ignored, the engine would look for the cgroup elsewhere."""
+    if g.cgroup_manager == "cgroupfs":
+        return
+    if g.systemd_cgroup and not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+        raise OcirtError("unsupported", "systemd not running on this host, cannot use systemd cgroups manager")
+    raise OcirtError("unsupported", f"the cgroup manager {g.cgroup_manager} is not supported yet")
 
 
 def check_console(config: Config, console_socket: str, detached: bool) -> None:
