@@ -100,11 +100,11 @@ def test_interrupted(tmp_path: Path) -> None:
     def interrupted(_signal: int, _frame: object) -> None:
         raise InterruptedError
 
-    before = signal.signal(signal.SIGUSR1, interrupted)
+    before = signal.signal(signal.SIGTERM, interrupted)
     try:
         with pytest.raises(InterruptedError):
-            run_hook(shell(f"echo $$ > {tmp_path}/pid; kill -USR1 {os.getpid()}; exec sleep 1000"), STATE)
+            run_hook(shell(f"echo $$ > {tmp_path}/pid; kill -TERM {os.getpid()}; exec sleep 1000"), STATE)
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGTERM, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
