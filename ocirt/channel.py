@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import _socket
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.errors import OcirtError
 
@@ -76,6 +77,14 @@ class Channel:
             return Record(EOF, [])
         kind, *fields = data.decode("utf-8", "replace").split("\0")
         return Record(kind, fields)
+
+    def receive_past_log(self) -> Record:
+        """The next record that is not a log line; those are written to the log.  Raises OSError."""
+        while True:
+            record = self.receive()
+            if record.kind != LOG:
+                return record
+            log.pass_on(*record.fields)
 
     def expect(self, kind: str) -> Record:
         """The next record, which must be of this kind.  Raises OcirtError("internal") when it is not."""

@@ -43,19 +43,18 @@ if TYPE_CHECKING:
 class Options:
     """What the command line adds to the configuration.
 
-    id: container ID.  bundle: absolute path.  console: a terminal's master goes to box.fds["console-socket"].
+    id: container ID.  bundle: absolute path.
     no_pivot, no_new_keyring: as the options of `create`.  preserve_fds: how many descriptors from 3 on the
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
     """
 
-    __slots__ = ("id", "bundle", "console", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env")
+    __slots__ = ("id", "bundle", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env")
 
     def __init__(
         self,
         container_id: str,
         bundle: str,
         *,
-        console: bool = False,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
@@ -63,7 +62,6 @@ class Options:
     ) -> None:
         self.id = container_id
         self.bundle = bundle
-        self.console = console
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds

@@ -14,7 +14,7 @@ from ocirt.process.lifecycle import Wishes, connect_console, create
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirt.config.views import Config
+    from ocirt.config.views import Process
     from ocirt.container import Container
     from ocirt.options import Globals, Parsed
     from ocirt.process.terminal import Terminal
@@ -55,7 +55,7 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
     os.chdir(bundle.path)  # hooks start here, and relative paths in config.json are relative to it
     text = bundle.config_text()
     config = read_config(text)
-    check_console(config, console_socket, detached)
+    check_console(config.process, console_socket, detached)
     terminal = None
     if not detached and config.process is not None and config.process.terminal:
         from ocirt.process.terminal import Terminal
@@ -88,21 +88,22 @@ def check_cgroup_manager(g: Globals) -> None:
     raise OcirtError("unsupported", f"the cgroup manager {g.cgroup_manager} is not supported yet")
 
 
-def check_console(config: Config, console_socket: str, detached: bool) -> None:
+def check_console(process: Process | None, console_socket: str, detached: bool) -> None:
     """A terminal needs somebody to take its master: a socket, or ourselves in the foreground."""
-    wants_terminal = config.process is not None and bool(config.process.terminal)
+    wants_terminal = process is not None and bool(process.terminal)
+    at = f"{process.at if process is not None else '/process'}/terminal"
     if wants_terminal and detached and not console_socket:
         raise OcirtError(
             "console",
             "cannot allocate tty if ocirt will detach without setting console socket",
-            at="/process/terminal",
+            at=at,
             remedy="give --console-socket PATH, or set process.terminal to false",
         )
     if console_socket and not (wants_terminal and detached):
         raise OcirtError(
             "console",
             "cannot use console socket if ocirt will not detach or allocate tty",
-            at="/process/terminal",
+            at=at,
             remedy="leave --console-socket away, or set process.terminal to true",
         )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ocirt.commands.create import absolute
+from ocirt.commands.create import absolute, check_console
 from ocirt.config import jsontext
 from ocirt.config.bundle import read_file, read_process
 from ocirt.container import Container
-from ocirt.errors import OcirtError, StateError, UsageError
+from ocirt.errors import StateError, UsageError
 from ocirt.exec_plan import make_exec_plan
 from ocirt.host import probe_host
 from ocirt.options import FLAG, LIST, VALUE, Option
@@ -65,7 +65,7 @@ def main(g: Globals, options: Parsed) -> int:
 
         terminal = Terminal()
         wishes.console = terminal.console
-    check_console(process, options)
+    check_console(process, options.console_socket, options.detach)
     if options.console_socket:
         wishes.console = connect_console(absolute(options.console_socket), "/terminal")
     plan = make_exec_plan(config, process, container, probe_host(), preserve, tuple(options.cgroup))
@@ -91,13 +91,6 @@ def require_executable(status: str, ignore_paused: bool) -> None:
         raise StateError("status", "cannot exec in a paused container (use --ignore-paused to override)")
     if status == "creating":
         raise StateError("status", "cannot exec in a container that is being created")
-
-
-def check_console(process: Process, options: Parsed) -> None:
-    if process.terminal and options.detach and not options.console_socket:
-        raise OcirtError("console", "cannot allocate tty if ocirt will detach without setting console socket")
-    if options.console_socket and not (process.terminal and options.detach):
-        raise OcirtError("console", "cannot use console socket if ocirt will not detach or allocate tty")
 
 
 def wanted_process(config: Config, options: Parsed) -> Process:

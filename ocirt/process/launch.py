@@ -8,12 +8,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import gc
 import select
-import time
 
-from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET
-from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG, PID, READY, SAVED, channel_pair
+from ocirt.channel import ASK, DONE, EOF, ERROR, GO, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError
 from ocirt.pipeline import BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
 from ocirt.process import init, joiner
@@ -90,7 +88,7 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     if child == 0:
         joiner.main(plan.part(JOINER), plan, box, ours, theirs)
     theirs.close()
-    record = _next(box)
+    record = box.channel.receive_past_log()
     status = os.waitpid(child, 0)[1]
     if record.kind == ERROR:
         raise OcirtError.from_record(record.fields)
@@ -102,7 +100,7 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
 def serve(plan: Plan, box: Box) -> None:
     """Answer init's requests until READY.  Raises what init reports, or how it died."""
     while True:
-        record = _next(box)
+        record = box.channel.receive_past_log()
         if record.kind == READY:
             return
         if record.kind == ASK:
@@ -114,18 +112,9 @@ def serve(plan: Plan, box: Box) -> None:
 
 def wait_for_exec(box: Box) -> None:
     """init's end of the channel is close-on-exec: the end of the conversation means it executes."""
-    record = _next(box)
+    record = box.channel.receive_past_log()
     if record.kind != EOF:
         raise _failure(box, record)
-
-
-def _next(box: Box) -> Record:
-    """The next record that is not a log line."""
-    while True:
-        record = box.channel.receive()
-        if record.kind != LOG:
-            return record
-        log.pass_on(*record.fields)
 
 
 def _send(box: Box, kind: str) -> None:
@@ -133,7 +122,7 @@ def _send(box: Box, kind: str) -> None:
     try:
         box.channel.send(kind)
     except (BrokenPipeError, ConnectionResetError):
-        raise _failure(box, _next(box)) from None
+        raise _failure(box, box.channel.receive_past_log()) from None
 
 
 def _failure(box: Box, record: Record) -> OcirtError:
@@ -174,14 +163,13 @@ def reap(pid: int, seconds: float) -> int | None:
     """The wait status of a child, None when it was reaped before or does not end in time."""
     if pid <= 0:
         return None
-    deadline = time.monotonic() + seconds
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    poll.poll(seconds * 1000)
     os.close(pidfd)
     try:
         found, status = os.waitpid(pid, os.WNOHANG)

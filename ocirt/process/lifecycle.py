@@ -8,7 +8,7 @@ import _socket
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
-from ocirt.channel import EOF, ERROR, GO, LOG
+from ocirt.channel import EOF, ERROR, GO
 from ocirt.container import Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import ENDING_SIGNALS, Undo
@@ -111,10 +111,7 @@ def start(container: Container) -> None:
         conversation = container.connect()
         container.remove_start_socket()
         conversation.send(GO)
-        record = conversation.receive()
-        while record.kind == LOG:
-            log.pass_on(*record.fields)
-            record = conversation.receive()
+        record = conversation.receive_past_log()
         if record.kind == ERROR:
             raise OcirtError.from_record(record.fields)
         if record.kind != EOF:
