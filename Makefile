@@ -14,6 +14,7 @@ NEEDS_DEMO  := python3 busybox-static
 NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap gcc libc6-dev libseccomp2 strace iproute2 procps util-linux
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
 NEEDS_BENCH := $(NEEDS_TEST) time
+NEEDS_GUEST := bash git qemu-system-x86 mmdebstrap e2fsprogs
 
 # $(call needs,packages): install the Debian packages that are missing; elsewhere, leave it to the user.
 needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please see to it that you have: $(1)"; exit 0; }; \
@@ -22,7 +23,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint test test-root e2e demo install uninstall conformance bench imports spec plans clean stage
+.PHONY: help check lint test test-root test-guest e2e demo install uninstall conformance bench imports spec plans clean stage
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -43,6 +44,10 @@ test: ## everything, as root; installs the Debian packages and the virtual envir
 
 test-root: .venv/ready stage ## only the tests of real kernel calls (root)
 	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/kernel
+
+test-guest: ## the tests of cgroup v2, systemd and users, in a Debian guest under qemu (root, once, for its image); TESTS=
+	@$(call needs,$(NEEDS_GUEST))
+	tests/guest/vm.sh --share . -- tests/guest/inside.sh $(TESTS)
 
 e2e: .venv/ready stage ## only the tests that run containers (root)
 	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/e2e

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.bundles import Bundle, Roots
-from tests.support.host import Place, settled_differences, token, unchanged
-from tests.support.runtime import NAME, Runtime
-
-_numbers = itertools.count()
+from tests.support.fixtures import (  # noqa: F401
+    _host_is_as_before,
+    bundle,
+    bundles_directory,
+    host_unchanged,
+    new_bundle,
+    place,
+    roots,
+    runtime,
+)
+from tests.support.runtime import NAME
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,63 +38,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def bare(item: pytest.Item) -> str:
     """The test's name without its parameters."""
     return item.name.partition("[")[0]
-
-
-@pytest.fixture(scope="package")
-def place() -> Iterator[Place]:
-    place = Place()
-    yield place
-    place.close()
-
-
-@pytest.fixture(scope="package")
-def roots(tmp_path_factory: pytest.TempPathFactory) -> Roots:
-    return Roots(tmp_path_factory.mktemp("roots"))
-
-
-@pytest.fixture
-def runtime(place: Place, tmp_path: Path) -> Runtime:
-    directory = tmp_path / "runtime"
-    directory.mkdir()
-    return Runtime(directory)
-
-
-@pytest.fixture(autouse=True)
-def _host_is_as_before(place: Place, runtime: Runtime, new_bundle: object) -> Iterator[None]:
-    before = place.snapshot(runtime.root)
-    yield
-    runtime.remove_all()
-    found = settled_differences(before, lambda: place.snapshot(runtime.root))
-    assert not found, "\n".join(found)
-
-
-@pytest.fixture
-def host_unchanged(place: Place, runtime: Runtime) -> Callable[[], object]:
-    """A context manager: its body must leave no trace, with no help from the test's end."""
-    return lambda: unchanged(place, runtime.root)
-
-
-@pytest.fixture(scope="package")
-def bundles_directory() -> Iterator[Path]:
-    """Where the root of a user namespace may pass: pytest's own directories are 0700."""
-    with tempfile.TemporaryDirectory(prefix=token()) as name:
-        Path(name).chmod(0o711)
-        yield Path(name)
-
-
-@pytest.fixture
-def new_bundle(bundles_directory: Path, roots: Roots) -> Iterator[Callable[[], Bundle]]:
-    made: list[Bundle] = []
-
-    def make() -> Bundle:
-        made.append(Bundle(bundles_directory / f"{token()}-{next(_numbers)}", roots))
-        return made[-1]
-
-    yield make
-    for bundle in made:
-        bundle.remove()
-
-
-@pytest.fixture
-def bundle(new_bundle: Callable[[], Bundle]) -> Bundle:
-    return new_bundle()

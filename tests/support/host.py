@@ -120,20 +120,26 @@ class Place:
         self._origin = own_cgroups()
         self.name = token()
         self.cgroups: dict[str, Path] = {}
-        for controllers, mount in cgroup_mounts().items():
-            parent = mount / self._origin[controllers].lstrip("/")
+        self._mounts = cgroup_mounts()
+        self._unified_alone = list(self._mounts) == [""]
+        for controllers, mount in self._mounts.items():
+            # On cgroup v2 a cgroup with controllers for those below it holds no process, nor do the runtimes then
+            # look below their own for a place: the tests' process gets one beside those of the containers.
+            parent = mount if self._unified_alone else mount / self._origin[controllers].lstrip("/")
             mine = parent / self.name
             mine.mkdir()
-            if (mine / "cpuset.cpus").exists():
+            if not self._unified_alone and (mine / "cpuset.cpus").exists():
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (mine / file).write_text((parent / file).read_text())
-            (mine / "cgroup.procs").write_text(str(os.getpid()))
+            tests = mine / "tests" if self._unified_alone else mine
+            tests.mkdir(exist_ok=True)
+            (tests / "cgroup.procs").write_text(str(os.getpid()))
             self.cgroups[controllers] = mine
 
     def cgroup(self, controller: str) -> Path:
         """The directory of this place's cgroup in the hierarchy of one controller."""
         for controllers, path in self.cgroups.items():
-            if controller in controllers.split(","):
+            if self._unified_alone or controller in controllers.split(","):
                 return path
         raise LookupError(f"no {controller} hierarchy is mounted")
 
@@ -157,8 +163,11 @@ class Place:
 
     def close(self) -> None:
         reap()
-        for path in self.cgroups.values():
-            (path.parent / "cgroup.procs").write_text(str(os.getpid()))
+        for controllers, path in self.cgroups.items():
+            origin = self._mounts[controllers] / self._origin[controllers].lstrip("/")
+            (origin / "cgroup.procs").write_text(str(os.getpid()))
+            if self._unified_alone:
+                (path / "tests").rmdir()
             path.rmdir()
         _call("prctl", PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         _call("setns", self._host_mounts, CLONE_NEWNS)
