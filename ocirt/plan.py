@@ -7,8 +7,7 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 from __future__ import annotations
 
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
-from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
-from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
+from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
@@ -71,6 +70,7 @@ class Options:
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
     """What a container is made of, in order."""
     linux, process = config.linux, config.process
+    cgroup = cgroup_stage(host)
     via_joiner = needs_joiner(linux)
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
@@ -79,13 +79,13 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, mount_sources(config, options.bundle)),
-        Stage("cgroup", HOST, create_cgroup(config, host, options.id)),
+        Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
-        Stage("cgroup", INIT, join_cgroup(config, host)),
+        Stage("cgroup", INIT, cgroup.join_cgroup(config, host)),
         Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
         Stage(
             "prepare",
@@ -104,7 +104,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
         Stage("finish", INIT, root_propagation(config)),
         Stage("process", INIT, prepare_process(process, linux)),
-        Stage("cgroup", INIT, join_memory_cgroup(host)),
+        Stage("cgroup", INIT, cgroup.join_cgroup_late(config, host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("limits", INIT, ask_for_rlimits(process)),
         Stage(LIMITS, ANSWER, rlimits(process)),

@@ -1,24 +1,12 @@
-"""The container's cgroup: made and limited by the runtime, joined by init itself.
+"""The container's cgroup: made and limited by the runtime, joined by init itself: the part that v1 and v2 share.
 
-On v1 a single-threaded process that writes "0" to `tasks` joins in 25 us; to move another process through
-cgroup.procs waits for an RCU grace period, 7-15 ms.  The kernel checks the rights of the process that
-opened the file, so the runtime opens and init writes.  The v2 directory of a hybrid host is entered by
-birth: clone3(CLONE_INTO_CGROUP) with box.fds["cgroup"].
-
-The memory hierarchy is joined last: what init's set-up touches is charged to the runtime, and a limit of
-a few MiB does not kill it.
+cgroup_v1.py and cgroup_v2.py offer the same functions, for a host of their kind.
 """
 
 from __future__ import annotations
 
-import errno
-
 from ocirt import log
-from ocirt import system as os
 from ocirt.cgroups import manager_from_record, open_manager
-from ocirt.cgroups.limits import limits
-from ocirt.cgroups.v1 import V1Manager, current_paths, one_controller_each, own_directory, sub_cgroups
-from ocirt.cgroups.writer import not_mounted
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.pipeline import Step
@@ -34,8 +22,8 @@ if TYPE_CHECKING:
     from ocirt.host import Host
 
 BIRTH = "cgroup"  # box.fds: the v2 directory, for clone3
-OUTSIDE = "cgroup/outside"  # box.fds: `tasks` of the runtime's own memory cgroup
-MEMORY = "memory"
+BIRTH_INSTEAD = "cgroup/instead"  # box.fds: another, for when the kernel refuses that one
+OUTSIDE = "cgroup/outside"  # box.fds: where the runtime itself is: `tasks` of its v1 memory cgroup, v2 cgroup.procs
 
 
 class CreateCgroup(Step):
@@ -69,89 +57,13 @@ class WriteLimits(Step):
         self.writes = writes
 
     def describe(self) -> str:
-        return "write limits: " + ", ".join(f"{write.file}={write.text}" for write in self.writes)
+        return "write limits: " + ", ".join(
+            f"{write.file}{'<' if write.must_exceed else '='}{write.text}" for write in self.writes
+        )
 
     def apply(self, box: Box) -> None:
         assert box.manager is not None
         box.manager.write(self.writes)
-
-
-class OpenCgroup(Step):
-    """Host: descriptors for joining.  outside: the runtime's own memory cgroup, "" when init need not leave again."""
-
-    __slots__ = ("outside",)
-
-    def __init__(self, outside: str) -> None:
-        self.at = ""
-        self.outside = outside
-
-    def describe(self) -> str:
-        return "open the cgroup for joining"
-
-    def apply(self, box: Box) -> None:
-        assert box.manager is not None
-        _keep_for_join(box, box.manager.open_for_join())
-        if self.outside:
-            box.fds[OUTSIDE] = os.open(f"{self.outside}/tasks", os.O_WRONLY | os.O_CLOEXEC)
-
-
-class OpenExistingCgroup(Step):
-    """Host: descriptors for joining a running container's cgroup.
-
-    paths: controller -> directory.  instead: where init is now, used when one of paths is gone because init
-    moved itself elsewhere; {} when the user named a sub-cgroup and nothing else will do.
-    """
-
-    __slots__ = ("instead", "paths")
-
-    def __init__(self, paths: dict[str, str], instead: dict[str, str]) -> None:
-        self.at = ""
-        self.paths = paths
-        self.instead = instead
-
-    def describe(self) -> str:
-        return f"open cgroup {' '.join(sorted(set(self.paths.values())))} for joining"
-
-    def apply(self, box: Box) -> None:
-        try:
-            opened = V1Manager(self.paths).open_for_join()
-        except FileNotFoundError:
-            if not self.instead:
-                raise
-            opened = V1Manager(self.instead).open_for_join()
-        _keep_for_join(box, opened)
-
-
-class JoinCgroup(Step):
-    """Init: join the hierarchies of these controllers."""
-
-    __slots__ = ("controllers",)
-
-    def __init__(self, controllers: tuple[str, ...]) -> None:
-        self.at = ""
-        self.controllers = controllers
-
-    def describe(self) -> str:
-        return f"join cgroups {' '.join(self.controllers)}"
-
-    def apply(self, box: Box) -> None:
-        for controller in self.controllers:
-            box.kernel.write(box.fds[f"cgroup/{controller}"], b"0")
-
-
-class LeaveMemoryCgroup(Step):
-    """Init: back to the runtime's memory cgroup for the time of the set-up."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self.at = ""
-
-    def describe(self) -> str:
-        return "leave the memory cgroup until the set-up is done"
-
-    def apply(self, box: Box) -> None:
-        box.kernel.write(box.fds[OUTSIDE], b"0")
 
 
 class UnshareCgroupNamespace(Step):
@@ -169,84 +81,25 @@ class UnshareCgroupNamespace(Step):
         box.kernel.unshare(CLONE_NEWCGROUP)
 
 
-def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not, and for intelRdt."""
+def make_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
+    """Place HOST.  Raises OcirtError when a limit needs what the host has not, and for intelRdt."""
     if config.linux and config.linux.intel_rdt:
         raise OcirtError("unsupported", "intelRdt is not supported yet", at="/linux/intelRdt")
     path = config.linux.cgroups_path if config.linux else None
     resources = config.linux.resources if config.linux else None
     manager = open_manager(host, path, container_id)
-    writes = limits(resources, devices=not host.userns)
-    for write in writes:
-        if write.controller not in manager.paths:
-            raise not_mounted(write)
+    writes = manager.limits(resources, devices=not host.userns)
     _warn_of_ignored(resources)
     yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record())
     yield WriteLimits("/linux/resources", writes)
-    outside = own_directory(host, MEMORY) if MEMORY in manager.paths and _new_namespace(config) else ""
-    yield OpenCgroup(outside)
 
 
-def join_cgroup(config: Config, host: Host) -> Iterator[Step]:
-    """Place INIT, before everything else.
-
-    Init visits the memory cgroup early only because a new cgroup namespace takes its root from there.
-    """
-    hierarchies = _hierarchies(host)
-    if not _new_namespace(config):
-        yield JoinCgroup(tuple(name for name in hierarchies if name != MEMORY))
-        return
-    yield JoinCgroup(hierarchies)
-    yield UnshareCgroupNamespace()
-    if MEMORY in hierarchies:
-        yield LeaveMemoryCgroup()
-
-
-def join_memory_cgroup(host: Host) -> Iterator[Step]:
-    """Place INIT, after everything else; of create and of exec."""
-    if MEMORY in host.cgroup_mounts:
-        yield JoinCgroup((MEMORY,))
-
-
-def open_existing(host: Host, record: dict[str, Any], pid: int, wanted: tuple[str, ...]) -> Iterator[Step]:
-    """Place HOST of exec.  record: of the container's manager; pid: its init; wanted: the values of --cgroup.
-
-    Raises UsageError for a --cgroup that does not fit.
-    """
-    paths = sub_cgroups(record["paths"], wanted)
-    yield OpenExistingCgroup(paths, {} if wanted else _current(host, pid))
-
-
-def join_existing(host: Host) -> Iterator[Step]:
-    """Place INIT of exec, first."""
-    yield JoinCgroup(tuple(name for name in _hierarchies(host) if name != MEMORY))
-
-
-def _current(host: Host, pid: int) -> dict[str, str]:
-    try:
-        return current_paths(host, pid)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ESRCH):
-            raise
-        return {}  # init has just ended: the step that looks for its namespaces says so
-
-
-def _keep_for_join(box: Box, opened: dict[str, int]) -> None:
-    for controller, fd in opened.items():
-        box.fds[f"cgroup/{controller}" if controller else BIRTH] = fd
+def new_cgroup_namespace(config: Config) -> bool:
+    namespaces = config.linux.namespaces if config.linux else ()
+    return any(namespace.type == "cgroup" and namespace.path is None for namespace in namespaces)
 
 
 def _warn_of_ignored(resources: Resources | None) -> None:
     memory = resources.memory if resources else None
     if memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None):
         log.warning("kernel memory limits are deprecated and ignored [/linux/resources/memory/kernel]")
-
-
-def _hierarchies(host: Host) -> tuple[str, ...]:
-    """One controller of each v1 hierarchy."""
-    return tuple(one_controller_each(host.cgroup_mounts).values())
-
-
-def _new_namespace(config: Config) -> bool:
-    namespaces = config.linux.namespaces if config.linux else ()
-    return any(namespace.type == "cgroup" and namespace.path is None for namespace in namespaces)

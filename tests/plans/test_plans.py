@@ -38,6 +38,13 @@ HOSTS = {
         },
         own_cgroups=dict.fromkeys((*CONTROLLERS, "name=systemd"), "/user.slice"),
     ),
+    "v2": Host(
+        kernel=(6, 1),
+        apparmor=True,
+        cgroup="v2",
+        unified_mount="/sys/fs/cgroup",
+        own_cgroups={"": "/user.slice/user-0.slice/session-1.scope"},
+    ),
 }
 CASES = sorted(path.stem for path in HERE.glob("*.json"))
 

@@ -14,12 +14,13 @@ from ocirt.errors import OcirtError
 from ocirt.host import Host
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.pipeline import Step
-from ocirt.stages.cgroup import (
+from ocirt.stages.cgroup_v1 import (
     OpenExistingCgroup,
     create_cgroup,
     join_cgroup,
+    join_cgroup_late,
     join_existing,
-    join_memory_cgroup,
+    join_existing_late,
     open_existing,
 )
 
@@ -65,7 +66,7 @@ def names(steps: Any) -> list[str]:
 def test_memory_is_joined_last_and_alone() -> None:
     calls = applied(join_cgroup(config("pid"), HOST))
     assert sorted(fd for _, fd, text in calls if text == b"0") == [100, 102, 103, 104]
-    assert applied(join_memory_cgroup(HOST))[0] == ("write", 101, b"0")
+    assert applied(join_cgroup_late(config("pid"), HOST))[0] == ("write", 101, b"0")
 
 
 def test_a_new_cgroup_namespace_takes_its_root_from_every_hierarchy() -> None:
@@ -83,7 +84,8 @@ def test_a_joined_cgroup_namespace_is_not_unshared() -> None:
 def test_without_a_memory_hierarchy_nothing_is_left_or_rejoined() -> None:
     host = Host(cgroup="v1", cgroup_mounts={"pids": "/c/pids"}, own_cgroups={"pids": "/"})
     assert names(join_cgroup(config("cgroup"), host)) == ["JoinCgroup", "UnshareCgroupNamespace"]
-    assert names(join_memory_cgroup(host)) == []
+    assert names(join_cgroup_late(config("cgroup"), host)) == []
+    assert names(join_existing_late(host, RECORD)) == []
 
 
 def described(steps: Any) -> list[tuple[str, str]]:
@@ -146,6 +148,7 @@ def test_exec_opens_the_recorded_cgroup() -> None:
     (step,) = open_existing(HOST, RECORD, os.getpid(), ())
     assert step.paths == RECORD["paths"]  # type: ignore[attr-defined]
     assert names(join_existing(HOST)) == ["JoinCgroup"]
+    assert applied(join_existing_late(HOST, RECORD)) == [("write", 101, b"0")]
 
 
 def test_exec_in_a_sub_cgroup_accepts_no_other() -> None:
