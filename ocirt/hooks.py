@@ -1,4 +1,4 @@
-"""Run hooks: spawn, state on standard input, timeout by pidfd (config.md, POSIX-platform Hooks).
+"""Run programs of the host, hooks above all: spawn, standard input, timeout by pidfd (config.md, POSIX-platform Hooks).
 
 Works in the runtime and, for createContainer and startContainer, in the sealed init.
 """
@@ -16,6 +16,7 @@ from ocirt.pipeline import ENDING_SIGNALS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from ocirt.config.views import Hook
 
@@ -25,37 +26,59 @@ KERNEL_ONLY = (9, 19, 32, 33)  # SIGKILL and SIGSTOP cannot be set; 32 and 33 ar
 OUTPUT_TAIL = 2048  # bytes of the hook's output that go into the error
 
 
-class HookCall:
-    """One hook as plain data.  kind: createRuntime ...; number: its place in the list; timeout: seconds or None."""
+class Program:
+    """One call as plain data.  title: its name in messages; timeout: seconds or None."""
 
-    __slots__ = ("kind", "number", "at", "path", "args", "env", "timeout")
+    __slots__ = ("args", "at", "env", "path", "timeout", "title")
 
-    def __init__(self, kind: str, number: int, hook: Hook) -> None:
-        self.kind = kind
-        self.number = number
-        self.at = hook.at
-        self.path = hook.path
-        self.args = hook.args or (hook.path,)
-        self.env = dict(item.split("=", 1) for item in hook.env if "=" in item)
-        self.timeout = hook.timeout
+    kind = "program"
+
+    def __init__(
+        self, title: str, at: str, path: str, args: tuple[str, ...], env: dict[str, str], timeout: float | None
+    ) -> None:
+        self.title = title
+        self.at = at
+        self.path = path
+        self.args = args
+        self.env = env
+        self.timeout = timeout
 
     def describe(self) -> str:
-        return f"run {self.kind} hook #{self.number}: {self.path}"
+        return f"run {self.title}: {self.path}"
+
+    def fault(self, what: str, **more: Any) -> OcirtError:
+        return OcirtError("step-failed", what, at=self.at, **more)
+
+
+class HookCall(Program):
+    """kind: createRuntime ...; number: its place in the list."""
+
+    __slots__ = ()
+
+    kind = "hook"
+
+    def __init__(self, kind: str, number: int, hook: Hook) -> None:
+        env = dict(item.split("=", 1) for item in hook.env if "=" in item)
+        args = hook.args or (hook.path,)
+        super().__init__(f"{kind} hook #{number}", hook.at, hook.path, args, env, hook.timeout)
+
+    def fault(self, what: str, **more: Any) -> OcirtError:
+        return OcirtError("hook", what, at=self.at, **more)
 
 
 def hook_calls(kind: str, hooks: Iterable[Hook]) -> tuple[HookCall, ...]:
     return tuple(HookCall(kind, number, hook) for number, hook in enumerate(hooks))
 
 
-def run_hook(call: HookCall, state: bytes) -> None:
-    """Run it to its end with the state on its standard input.  Raises OcirtError("hook").
+def run_program(call: Program, given: bytes) -> None:
+    """Run it to its end with `given` on its standard input.  Raises OcirtError unless it ends with 0.
 
-    Standard output and error go to a memory file: no pipe to fill, and a daemon the hook leaves
+    Standard output and error go to a memory file: no pipe to fill, and a daemon the program leaves
     behind never gets SIGPIPE.
     """
-    output = os.memfd_create("hook-output", os.MFD_CLOEXEC)
+    output = os.memfd_create("output", os.MFD_CLOEXEC)
     try:
-        # Held back until there is a pid to kill: a signal would else end the command and leave the hook behind.
+        # Held back until there is a pid to kill: a signal would else end the command and leave the program behind.
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
             pid, writing = _spawn(call, output)
@@ -66,13 +89,13 @@ def run_hook(call: HookCall, state: bytes) -> None:
         in_time = False
         try:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-            in_time = _feed_and_wait(pid, writing, state, deadline)
-        finally:  # a signal that ends the command ends its hook too
+            in_time = _feed_and_wait(pid, writing, given, deadline)
+        finally:  # a signal that ends the command ends its program too
             if not in_time:
                 os.kill(pid, SIGKILL)
             status = os.waitpid(pid, 0)[1]
         if not in_time:
-            raise _failed(call, f"hook ran past specified timeout of {float(call.timeout or 0)}s", output)
+            raise _failed(call, f"{call.kind} ran past specified timeout of {float(call.timeout or 0)}s", output)
         if status:
             code = os.waitstatus_to_exitcode(status)
             raise _failed(call, f"signal {-code}" if code < 0 else f"exit status {code}", output)
@@ -80,7 +103,7 @@ def run_hook(call: HookCall, state: bytes) -> None:
         os.close(output)
 
 
-def _spawn(call: HookCall, output: int) -> tuple[int, int]:
+def _spawn(call: Program, output: int) -> tuple[int, int]:
     """(pid, the writing end of its standard input)."""
     reading, writing = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
@@ -95,20 +118,14 @@ def _spawn(call: HookCall, output: int) -> tuple[int, int]:
         )
     except OSError as error:
         os.close(writing)
-        raise OcirtError(
-            "hook",
-            f"error running {call.kind} hook #{call.number}: {call.path}",
-            at=call.at,
-            call="execve",
-            errno=error.errno or 0,
-        ) from None
+        raise call.fault(f"error running {call.title}: {call.path}", call="execve", errno=error.errno or 0) from None
     finally:
         os.close(reading)
     return pid, writing
 
 
-def _feed_and_wait(pid: int, writing: int, state: bytes, deadline: float | None) -> bool:
-    """Write the state as the hook reads it, close, wait for the hook's end; False when the deadline passed."""
+def _feed_and_wait(pid: int, writing: int, given: bytes, deadline: float | None) -> bool:
+    """Write as the program reads, close, wait for its end; False when the deadline passed."""
     pidfd = os.pidfd_open(pid)
     os.set_blocking(writing, False)
     poll = select.poll()
@@ -124,14 +141,14 @@ def _feed_and_wait(pid: int, writing: int, state: bytes, deadline: float | None)
             if pidfd in events:
                 return True
             try:
-                state = state[os.write(writing, state) :]
+                given = given[os.write(writing, given) :]
             except BlockingIOError:
                 continue
-            except BrokenPipeError:  # a hook need not read its standard input
-                state = b""
-            if not state:
+            except BrokenPipeError:  # a program need not read its standard input
+                given = b""
+            if not given:
                 poll.unregister(writing)
-                os.close(writing)  # the hook's end of file
+                os.close(writing)  # the program's end of file
                 feeding = False
     finally:
         os.close(pidfd)
@@ -139,8 +156,8 @@ def _feed_and_wait(pid: int, writing: int, state: bytes, deadline: float | None)
             os.close(writing)
 
 
-def _failed(call: HookCall, reason: str, output: int) -> OcirtError:
+def _failed(call: Program, reason: str, output: int) -> OcirtError:
     size = os.fstat(output).st_size
     tail = os.pread(output, OUTPUT_TAIL, max(0, size - OUTPUT_TAIL)).decode("utf-8", "replace").strip()
-    what = f"error running {call.kind} hook #{call.number}: {reason}"
-    return OcirtError("hook", f"{what}, output: {tail}" if tail else what, at=call.at, detail=call.path)
+    what = f"error running {call.title}: {reason}"
+    return call.fault(f"{what}, output: {tail}" if tail else what, detail=call.path)

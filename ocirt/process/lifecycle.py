@@ -142,11 +142,11 @@ def _poststart(container: Container, hooks: tuple[Hook, ...]) -> None:
 
 def run_hooks(container: Container, kind: str, hooks: tuple[Hook, ...], status: str) -> None:
     """Run hooks of the runtime's namespace with the container's state.  Raises OcirtError("hook") at the first."""
-    from ocirt.hooks import hook_calls, run_hook
+    from ocirt.hooks import hook_calls, run_program
 
     state = hook_state(container, status)
     for call in hook_calls(kind, hooks):
-        run_hook(call, state)
+        run_program(call, state)
 
 
 def hook_state(container: Container, status: str) -> bytes:
@@ -209,12 +209,12 @@ def run_poststop(container: Container, config: Config) -> None:
     """A failure is a warning only, and the others still run (runtime.md, Lifecycle, step 13)."""
     if config.hooks is None or not config.hooks.poststop:
         return
-    from ocirt.hooks import hook_calls, run_hook
+    from ocirt.hooks import hook_calls, run_program
 
     state = hook_state(container, "stopped")
     for call in hook_calls("poststop", config.hooks.poststop):
         try:
-            run_hook(call, state)
+            run_program(call, state)
         except OcirtError as error:
             log.warning(error.what)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocirt import system as os
 from ocirt.config import jsontext
-from ocirt.hooks import hook_calls, run_hook
+from ocirt.hooks import hook_calls, run_program
 from ocirt.pipeline import ANSWER, INIT, Step
 from ocirt.stages.ask import Ask
 
@@ -36,7 +36,7 @@ class RunHook(Step):
 
     def apply(self, box: Box) -> None:
         pid = box.pid or os.getpid()
-        run_hook(self.call, self.state.replace(f'"{PID_PLACE}"', str(pid), 1).encode())
+        run_program(self.call, self.state.replace(f'"{PID_PLACE}"', str(pid), 1).encode())
 
 
 def state_text(state: dict[str, Any], status: str) -> str:
