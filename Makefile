@@ -11,7 +11,7 @@ VENV   := .venv/bin
 
 NEEDS_VENV  := python3 python3-venv
 NEEDS_DEMO  := python3 busybox-static
-NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap gcc libc6-dev libseccomp2 strace iproute2 procps util-linux uidmap
+NEEDS_TEST  := $(NEEDS_VENV) busybox-static runc crun debootstrap gcc libc6-dev libseccomp2 strace iproute2 procps util-linux
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
 NEEDS_BENCH := $(NEEDS_TEST) time
 NEEDS_GUEST := bash git qemu-system-x86 mmdebstrap e2fsprogs

@@ -8,7 +8,7 @@ Python until the program is executed.
  ---------------------------------------------    --------------------------------------------
  clone3 --------------------------------------->  born; waits
  [joiner only: PID n, then the joiner ends]
- id maps
+ id maps [a cgroup that could not be born in]
  GO ------------------------------------------->  joins its cgroup, seals the imports, mounts
  prestart, createRuntime  <----------------- ASK hooks
  DONE ----------------------------------------->  createContainer, pivot_root, finish

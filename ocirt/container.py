@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 RECORD_VERSION = 1
 LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same container
 CONFIG, RECORD, START_SOCKET = "config.json", "state.json", "start.sock"
+CGROUP_MANAGERS = ("v1", "v2")  # what cgroups.manager_from_record() knows
 
 _ID_PUNCTUATION = "_+-."
 
@@ -410,8 +411,9 @@ def _is_cgroup(value: object) -> bool:
     """Whether cgroups.manager_from_record() understands it."""
     return (
         isinstance(value, dict)
-        and value.get("kind") == "v1"
+        and value.get("kind") in CGROUP_MANAGERS
         and isinstance(value.get("paths"), dict)
+        and (value["kind"] != "v2" or list(value["paths"]) == [""])
         and isinstance(value.get("made"), list)
         and all(isinstance(path, str) for path in (*value["paths"].values(), *value["made"]))
     )

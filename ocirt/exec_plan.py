@@ -6,8 +6,7 @@ from ocirt import system as os
 from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
-from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
-from ocirt.stages.cgroup import join_existing, join_memory_cgroup, open_existing
+from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
 from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
@@ -94,24 +93,25 @@ def make_exec_plan(
     """config: of the container; process: what is to run; cgroups: values of --cgroup."""
     linux = config.linux
     record = container.record["cgroup"]
+    cgroup = cgroup_stage(host)
     early_filter = not process.no_new_privileges
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     return Plan(
         Stage("namespaces", HOST, (FindNamespaces(container),)),
-        Stage("cgroup", HOST, open_existing(host, record, container.pid, cgroups) if record else ()),
+        Stage("cgroup", HOST, cgroup.open_existing(host, record, container.pid, cgroups) if record else ()),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns),)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("affinity", INIT, initial_affinity(process)),
-        Stage("cgroup", INIT, join_existing(host) if record else (), final_affinity(process)),
+        Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
         Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns)),
         Stage("console", INIT, console(process, bind=False)),
         Stage("finish", INIT, lsm(process, host)),
         Stage("process", INIT, prepare_process(process, linux)),
-        Stage("cgroup", INIT, join_memory_cgroup(host) if record else ()),
+        Stage("cgroup", INIT, cgroup.join_existing_late(host, record) if record else ()),
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
         Stage("limits", INIT, ask_for_rlimits(process)),
         Stage(LIMITS, ANSWER, rlimits(process)),
-        *process_stages(process, linux, in_userns or host.userns, early_filter),
+        *process_stages(process, linux, in_userns, early_filter),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,
         via_joiner=True,

@@ -7,13 +7,13 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 from __future__ import annotations
 
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
-from ocirt.process_plan import console, keyring, lsm, prepare_process, process_stages, seccomp
-from ocirt.stages.cgroup import create_cgroup, join_cgroup, join_memory_cgroup
+from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
 from ocirt.stages.hostname import hostname
 from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
+from ocirt.stages.mappings import mappings
 from ocirt.stages.masks import masks
 from ocirt.stages.mounts import mount_sources, mounts
 from ocirt.stages.namespaces import (
@@ -45,10 +45,9 @@ class Options:
     id: container ID.  bundle: absolute path.
     no_pivot, no_new_keyring: as the options of `create`.  preserve_fds: how many descriptors from 3 on the
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
-    rootless: missing rights over cgroups are borne.
     """
 
-    __slots__ = ("id", "bundle", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env", "rootless")
+    __slots__ = ("id", "bundle", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env")
 
     def __init__(
         self,
@@ -59,7 +58,6 @@ class Options:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         listen_env: tuple[str, ...] = (),
-        rootless: bool = False,
     ) -> None:
         self.id = container_id
         self.bundle = bundle
@@ -67,14 +65,12 @@ class Options:
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds
         self.listen_env = listen_env
-        self.rootless = rootless
 
 
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
-    """What a container is made of, in order.  Raises ConfigError for what a user other than root cannot have."""
-    if host.euid != 0:
-        check_rootless(config)
+    """What a container is made of, in order."""
     linux, process = config.linux, config.process
+    cgroup = cgroup_stage(host)
     via_joiner = needs_joiner(linux)
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
@@ -83,14 +79,14 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, mount_sources(config, options.bundle)),
-        Stage("cgroup", HOST, create_cgroup(config, host, options.id, options.rootless)),
+        Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
-        Stage("namespaces", JOINER, join_namespaces(linux, host) if via_joiner else ()),
+        Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
-        Stage("cgroup", INIT, join_cgroup(config, host)),
-        Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux, host)),
+        Stage("cgroup", INIT, cgroup.join_cgroup(config, host)),
+        Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
         Stage(
             "prepare",
             INIT,
@@ -108,11 +104,11 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
         Stage("finish", INIT, root_propagation(config)),
         Stage("process", INIT, prepare_process(process, linux)),
-        Stage("cgroup", INIT, join_memory_cgroup(host)),
+        Stage("cgroup", INIT, cgroup.join_cgroup_late(config, host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("limits", INIT, ask_for_rlimits(process)),
         Stage(LIMITS, ANSWER, rlimits(process)),
-        *process_stages(process, linux, in_userns or host.userns, early_filter),
+        *process_stages(process, linux, in_userns, early_filter),
         Stage("hooks", START, hooks(START, config, options)),
         Stage("exec", START, payload(process, options.preserve_fds, options.listen_env, last) if process else ()),
         clone_flags=clone_flags(linux),
@@ -129,19 +125,6 @@ def plan_state(config: Config, options: Options) -> dict[str, Any]:
 
 
 # What few containers, or none of the small ones, need is imported only for them: 0.1 ms each.
-
-
-def check_rootless(config: Config) -> None:
-    from ocirt.config.checks_rootless import check
-
-    check(config)
-
-
-def mappings(linux: Linux | None, host: Host) -> Iterator[Step]:
-    if linux is not None and "user" in new_namespaces(linux):
-        from ocirt.stages import mappings as stage
-
-        yield from stage.mappings(linux, host)
 
 
 def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:

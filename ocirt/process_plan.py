@@ -10,6 +10,7 @@ from ocirt.stages.payload import executable, no_new_privileges
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from ocirt.config.views import Linux, Process
     from ocirt.host import Host
@@ -80,3 +81,14 @@ def seccomp(linux: Linux | None) -> Iterator[Step]:
         from ocirt.stages import seccomp as stage
 
         yield from stage.seccomp(linux)
+
+
+def cgroup_stage(host: Host) -> ModuleType:
+    """cgroup_v1 or cgroup_v2, which offer the same functions."""
+    if host.cgroup == "v2":
+        from ocirt.stages import cgroup_v2
+
+        return cgroup_v2
+    from ocirt.stages import cgroup_v1
+
+    return cgroup_v1

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.cgroups.oom import OomWatch
+    from ocirt.config.views import Resources
     from ocirt.host import Host
+
+
+DEVICES = "devices"  # a Write's controller that may be no controller: on v2 its text becomes a BPF program
 
 
 class Write:
@@ -24,13 +28,30 @@ class Write:
     at:         JSON pointer of the setting.     controller: whose directory, "memory".
     group:      writes of the same non-empty group depend on each other in an order that only the kernel
                 knows (quota and period, limit and swap): what it refuses is tried again after the others.
-    instead:    the file to use where `file` does not exist.
+    instead:    the file to use where `file` does not exist.     instead_text: what is written there, "": the same.
     optional:   a missing file is no error: what is wanted is what such a kernel does anyway.
     clamped:    the kernel takes any number and silently clamps it: read back, and refuse a difference.
                 The name of the setting for the message, "cpu-shares".
+    must_exceed: nothing is written: refuse a text that is not above the sum of the files in `file`.
+                The name of the setting for the message, "memory limit".
+    whole:      the text is the whole file although it has a blank; else its first word is the key of a line.
+    absent:     what the line of a key says while there is none, to restore that.
     """
 
-    __slots__ = ("at", "clamped", "controller", "file", "group", "instead", "optional", "text")
+    __slots__ = (
+        "absent",
+        "at",
+        "clamped",
+        "controller",
+        "file",
+        "group",
+        "instead",
+        "instead_text",
+        "must_exceed",
+        "optional",
+        "text",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -41,8 +62,12 @@ class Write:
         *,
         group: str = "",
         instead: str = "",
+        instead_text: str = "",
         optional: bool = False,
         clamped: str = "",
+        must_exceed: str = "",
+        whole: bool = False,
+        absent: str = "0",
     ) -> None:
         self.file = file
         self.text = text
@@ -52,6 +77,10 @@ class Write:
         self.instead = instead
         self.optional = optional
         self.clamped = clamped
+        self.instead_text = instead_text or text
+        self.must_exceed = must_exceed
+        self.whole = whole
+        self.absent = absent
 
     def __repr__(self) -> str:
         return f"Write({self.file!r}, {self.text!r}, {self.at!r})"
@@ -78,11 +107,8 @@ class Manager:
         """Whether the cgroup is there."""
         raise NotImplementedError
 
-    def create(self, bear_denial: bool = False) -> None:
-        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen.
-
-        bear_denial: hierarchies in which the caller may not make any are left out of paths.
-        """
+    def create(self) -> None:
+        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen."""
         raise NotImplementedError
 
     def open_for_join(self) -> dict[str, int]:
@@ -95,6 +121,18 @@ class Manager:
 
     def join(self, pid: int) -> None:
         """Move a foreign process, all threads.  Costs one RCU grace period (7-15 ms) per hierarchy."""
+        raise NotImplementedError
+
+    def delegate(self, uid: int) -> None:
+        """Give the directory and the files that may be given away to this user of the host; v2 only."""
+
+    def limits(self, resources: Resources | None, *, devices: bool = True) -> tuple[Write, ...]:
+        """What linux.resources asks for, in order.
+
+        devices: write the device rules too: not in a user namespace, where the kernel refuses it, and not for
+        `update`, which leaves them alone.  Without resources only the default devices are allowed.
+        Raises OcirtError("unsupported") for what this kind of cgroup does not have.
+        """
         raise NotImplementedError
 
     def write(self, writes: Iterable[Write]) -> None:
@@ -129,6 +167,10 @@ class Manager:
         """A watch on processes killed for want of memory."""
         raise NotImplementedError
 
+    def oom_kills(self) -> int:
+        """How many processes were killed for want of memory until now; 0 when nobody counts."""
+        return 0
+
     def remove(self) -> None:
         """Remove what create() made, and what the container made below.  Nothing there is no error."""
         raise NotImplementedError
@@ -142,23 +184,27 @@ def open_manager(host: Host, cgroups_path: str | None, container_id: str) -> Man
     """The manager of a new container; touches nothing.
 
     An absolute cgroups_path is below each hierarchy's mount point; a relative one, or the container id
-    when there is none, is below the runtime's own cgroup.  Raises OcirtError("unsupported").
+    when there is none, is below the runtime's own cgroup, on v2 beside it.  Raises OcirtError("cgroup").
     """
+    if host.cgroup == "v2":
+        from ocirt.cgroups.paths import v2_path
+        from ocirt.cgroups.v2 import V2Manager
+
+        return V2Manager({"": v2_path(host, cgroups_path, container_id)})
     if host.cgroup in ("v1", "hybrid"):
-        from ocirt.cgroups.v1 import V1Manager, v1_paths
+        from ocirt.cgroups.paths import v1_paths
+        from ocirt.cgroups.v1 import V1Manager
 
         return V1Manager(v1_paths(host, cgroups_path, container_id))
-    if host.cgroup == "v2":
-        raise OcirtError(
-            "unsupported",
-            "cgroups on a host with only the unified hierarchy (cgroup v2)",
-            remedy="boot with systemd.unified_cgroup_hierarchy=0, or mount the v1 controllers",
-        )
     raise OcirtError("cgroup", "no cgroup hierarchy is mounted", remedy="mount the cgroup file systems")
 
 
 def manager_from_record(record: dict[str, Any]) -> Manager:
     """The manager of an existing container."""
+    if record["kind"] == "v2":
+        from ocirt.cgroups.v2 import V2Manager
+
+        return V2Manager(record["paths"], record["made"])
     if record["kind"] != "v1":
         raise OcirtError("record", f"unknown kind of cgroup manager: {record['kind']}")
     from ocirt.cgroups.v1 import V1Manager
@@ -169,9 +215,5 @@ def manager_from_record(record: dict[str, Any]) -> Manager:
 def require(manager: Manager | None) -> Manager:
     """The manager of a container that must have one.  Raises OcirtError("cgroup")."""
     if manager is None:
-        raise OcirtError(
-            "cgroup",
-            "the container has no cgroup of its own",
-            remedy="it was created without rights over cgroups: have a cgroup delegated, and create it there",
-        )
+        raise OcirtError("cgroup", "the container has no cgroup of its own")
     return manager

@@ -21,8 +21,6 @@ REMOVE_DEADLINE = 2.0
 MOST_LEVELS = 2048  # directories in a path of PATH_MAX bytes
 # The kernel answers a read during a cgroup's removal with one of these.
 GONE = (errno.ENOENT, errno.ENODEV)
-# What a caller without rights over a hierarchy gets, be it a user or root in a container with a read-only mount.
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -92,14 +90,31 @@ def subdirectories(fd: int) -> list[str]:
 
 
 def pids_in(fd: int) -> list[int]:
-    """cgroup.procs of one cgroup without the zeros of processes outside our pid namespace; [] when it is gone."""
+    """The processes of one cgroup without the zeros of those outside our pid namespace; [] when it is gone.
+
+    A threaded cgroup of v2 tells its threads only: the processes of these are listed.
+    """
     try:
         text = read_at(os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd))
     except OSError as error:
         if error.errno in GONE:
             return []
-        raise
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        threads = read_at(os.open("cgroup.threads", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd))
+        return [pid for line in threads.split() if line != "0" and (pid := _process_of(line))]
     return [int(line) for line in text.split() if line != "0"]
+
+
+def _process_of(thread: str) -> int:
+    """The process of a thread (proc_pid_status(5), Tgid), 0 when it has just ended."""
+    try:
+        status = read_file(f"/proc/{thread}", "status")
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            return 0
+        raise
+    return int(status.partition("\nTgid:")[2].partition("\n")[0])
 
 
 def pids_below(directory: str) -> list[int]:
@@ -131,17 +146,6 @@ def make_directories(directory: str, made: list[str]) -> None:
             missing.append(missing[-1].rpartition("/")[0])
         else:
             made.append(missing.pop())
-
-
-def may_make(directory: str, made: list[str]) -> bool:
-    """make_directories(), or False when the caller has no right to, or none to what was there already."""
-    try:
-        make_directories(directory, made)
-    except OSError as error:
-        if error.errno not in DENIED:
-            raise
-        return False
-    return os.access(f"{directory}/cgroup.procs", os.W_OK)
 
 
 def remove_tree(directory: str) -> None:
@@ -180,6 +184,28 @@ def remove_if_empty(directory: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
+
+
+def remove_made(made: list[str], leaves: set[str]) -> None:
+    """Remove the directories that were made, children first: the leaves with all below, parents only when unused."""
+    for directory in reversed(made):
+        if directory in leaves:
+            remove_tree(directory)
+        else:
+            remove_if_empty(directory)
+
+
+def refuse_used(directory: str) -> None:
+    """A cgroup that was there before may be used if nobody is in it."""
+    count = len(pids_below(directory))
+    if count:
+        raise OcirtError(
+            "cgroup",
+            f"container's cgroup is not empty: {count} process(es) found",
+            detail=directory,
+            at="/linux/cgroupsPath",
+            remedy="choose another linux.cgroupsPath, or end the processes in it",
+        )
 
 
 def _rmdir(path: str, parent: int | None = None) -> None:

@@ -62,12 +62,12 @@ def v1_usage(paths: dict[str, str]) -> dict[str, Any]:
 
 
 def cpu_usage(read: Read) -> dict[str, Any]:
-    ticks = _table(read("cpuacct.stat"))
+    ticks = table(read("cpuacct.stat"))
     rows = [line.split() for line in read("cpuacct.usage_all").splitlines()[1:]]
     return {
-        **_nonzero(
+        **nonzero(
             {
-                "total": _number(read("cpuacct.usage")),
+                "total": number(read("cpuacct.usage")),
                 "percpu": [int(text) for text in read("cpuacct.usage_percpu").split()],
                 "percpu_kernel": [int(row[2]) for row in rows],
                 "percpu_user": [int(row[1]) for row in rows],
@@ -79,8 +79,8 @@ def cpu_usage(read: Read) -> dict[str, Any]:
 
 
 def throttling(read: Read) -> dict[str, Any]:
-    stat = _table(read("cpu.stat"))
-    return _nonzero(
+    stat = table(read("cpu.stat"))
+    return nonzero(
         {
             "periods": stat.get("nr_periods", 0),
             "throttledPeriods": stat.get("nr_throttled", 0),
@@ -90,8 +90,8 @@ def throttling(read: Read) -> dict[str, Any]:
 
 
 def cpuset(read: Read) -> dict[str, Any]:
-    lists = _nonzero({"cpus": _members(read("cpuset.cpus")), "mems": _members(read("cpuset.mems"))})
-    flags = {name: _number(read(f"cpuset.{name}")) for name in _CPUSET_FLAGS}
+    lists = nonzero({"cpus": _members(read("cpuset.cpus")), "mems": _members(read("cpuset.mems"))})
+    flags = {name: number(read(f"cpuset.{name}")) for name in _CPUSET_FLAGS}
     return {
         **({"cpus": lists["cpus"]} if "cpus" in lists else {}),
         "cpu_exclusive": flags.pop("cpu_exclusive"),
@@ -101,29 +101,29 @@ def cpuset(read: Read) -> dict[str, Any]:
 
 
 def memory(read: Read) -> dict[str, Any]:
-    raw = _table(read("memory.stat"))
+    raw = table(read("memory.stat"))
     return {
-        **_nonzero({"cache": raw.get("cache", 0)}),
+        **nonzero({"cache": raw.get("cache", 0)}),
         "usage": _memory_entry(read, "memory"),
         "swap": _memory_entry(read, "memory.memsw"),
         "kernel": _memory_entry(read, "memory.kmem"),
         "kernelTCP": _memory_entry(read, "memory.kmem.tcp"),
-        **_nonzero({"raw": dict(sorted(raw.items()))}),
+        **nonzero({"raw": dict(sorted(raw.items()))}),
     }
 
 
 def _memory_entry(read: Read, prefix: str) -> dict[str, int]:
     used = {
-        "usage": _number(read(f"{prefix}.usage_in_bytes")),
-        "max": _number(read(f"{prefix}.max_usage_in_bytes")),
+        "usage": number(read(f"{prefix}.usage_in_bytes")),
+        "max": number(read(f"{prefix}.max_usage_in_bytes")),
     }
-    limit = _number(read(f"{prefix}.limit_in_bytes"))
-    return {"limit": limit, **_nonzero(used), "failcnt": _number(read(f"{prefix}.failcnt"))}
+    limit = number(read(f"{prefix}.limit_in_bytes"))
+    return {"limit": limit, **nonzero(used), "failcnt": number(read(f"{prefix}.failcnt"))}
 
 
 def pids(read: Read) -> dict[str, Any]:
     limit = read("pids.max")
-    return _nonzero({"current": _number(read("pids.current")), "limit": 0 if limit == "max" else _number(limit)})
+    return nonzero({"current": number(read("pids.current")), "limit": 0 if limit == "max" else number(limit)})
 
 
 def blkio(read: Read) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _blkio_entries(text: str) -> list[dict[str, Any]]:
             continue
         major, minor = device.split(":")
         entry = {"major": int(major), "minor": int(minor), "op": words[0] if len(words) > 1 else ""}
-        entries.append(_nonzero({**entry, "value": int(words[-1])}))
+        entries.append(nonzero({**entry, "value": int(words[-1])}))
     return entries
 
 
@@ -164,13 +164,13 @@ def hugepage_sizes() -> list[str]:
 def hugetlb(read: Read, sizes: list[str]) -> dict[str, Any]:
     return {
         size: {
-            **_nonzero(
+            **nonzero(
                 {
-                    "usage": _number(read(f"hugetlb.{size}.usage_in_bytes")),
-                    "max": _number(read(f"hugetlb.{size}.max_usage_in_bytes")),
+                    "usage": number(read(f"hugetlb.{size}.usage_in_bytes")),
+                    "max": number(read(f"hugetlb.{size}.max_usage_in_bytes")),
                 }
             ),
-            "failcnt": _number(read(f"hugetlb.{size}.failcnt")),
+            "failcnt": number(read(f"hugetlb.{size}.failcnt")),
         }
         for size in sizes
     }
@@ -187,11 +187,11 @@ def _read(paths: dict[str, str], controller: str, name: str) -> str:
         raise
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
     return int(text) if text else 0
 
 
-def _table(text: str) -> dict[str, int]:
+def table(text: str) -> dict[str, int]:
     """Lines "name number"."""
     return {name: int(number) for name, number in (line.split() for line in text.splitlines())}
 
@@ -205,5 +205,5 @@ def _members(text: str) -> list[int]:
     return members
 
 
-def _nonzero(values: dict[str, Any]) -> dict[str, Any]:
+def nonzero(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}

@@ -9,19 +9,10 @@ import time
 
 from ocirt import system as os
 from ocirt.cgroups import Manager
-from ocirt.cgroups.files import (
-    GONE,
-    make_directories,
-    may_make,
-    pids_below,
-    read_file,
-    remove_if_empty,
-    remove_tree,
-    write_file,
-)
-from ocirt.cgroups.layout import parse_own_cgroups
-from ocirt.cgroups.writer import read_all, write_all
-from ocirt.errors import OcirtError, UsageError
+from ocirt.cgroups.files import GONE, make_directories, pids_below, read_file, refuse_used, remove_made, write_file
+from ocirt.cgroups.paths import one_controller_each
+from ocirt.cgroups.writer import not_mounted, read_all, write_all
+from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,90 +21,13 @@ if TYPE_CHECKING:
 
     from ocirt.cgroups import Write
     from ocirt.cgroups.oom import OomWatch
-    from ocirt.host import Host
+    from ocirt.config.views import Resources
 
 SIGKILL = 9
 # Freezing fails for good only when something keeps forking or sits in uninterruptible sleep.
 FREEZE_DEADLINE = 2.0
 # The hierarchies in which the processes are looked up, the best first: whoever pauses needs the freezer.
 _FOR_PIDS = ("freezer", "devices", "pids", "memory", "name=systemd")
-
-
-def v1_paths(host: Host, cgroups_path: str | None, container_id: str) -> dict[str, str]:
-    """controller -> directory for every hierarchy of the host; see open_manager for the rules."""
-    path = _normal(cgroups_path or container_id)
-    absolute = (cgroups_path or "").startswith("/")
-    mounts = dict(host.cgroup_mounts)
-    if host.unified_mount:
-        mounts[""] = host.unified_mount
-    return {
-        controller: (mount if absolute else own_directory(host, controller)) + path
-        for controller, mount in mounts.items()
-    }
-
-
-def own_directory(host: Host, controller: str) -> str:
-    """The runtime's own cgroup in a hierarchy, without a slash at the end."""
-    return _directory(host, controller, host.own_cgroups.get(controller, "/"))
-
-
-def _directory(host: Host, controller: str, path: str) -> str:
-    """Where a cgroup that /proc/<pid>/cgroup calls path is in the file system.
-
-    Inside a container the mount may show only a part of the hierarchy (its root), while /proc still
-    says the whole path.
-    """
-    mount = host.cgroup_mounts[controller] if controller else host.unified_mount
-    root = host.cgroup_roots.get(controller, "/")
-    if root != "/" and (path == root or path.startswith(root + "/")):
-        path = path[len(root) :]
-    return (mount + "/" + path.strip("/")).rstrip("/")
-
-
-def one_controller_each(paths: dict[str, str]) -> dict[str, str]:
-    """directory -> controller, each directory once; memory is named wherever it is, others join it."""
-    named = {directory: controller for controller, directory in reversed(paths.items())}
-    if "memory" in paths:
-        named[paths["memory"]] = "memory"
-    return named
-
-
-def _normal(path: str) -> str:
-    """The path with one leading slash; ".." stops at the top (a cgroupsPath must not leave its hierarchy)."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
-def current_paths(host: Host, pid: int) -> dict[str, str]:
-    """controller -> directory of the cgroup in which a process is now.  Raises OSError when it is gone."""
-    own = parse_own_cgroups(read_file(f"/proc/{pid}", "cgroup"))
-    mounts = {**host.cgroup_mounts, "": host.unified_mount} if host.unified_mount else host.cgroup_mounts
-    return {controller: _directory(host, controller, own[controller]) for controller in mounts}
-
-
-def sub_cgroups(paths: dict[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
-    """paths with the sub-cgroups of `exec --cgroup [CONTROLLER[,...]:]PATH`.  Raises UsageError."""
-    chosen: dict[str, str] = {}
-    for value in wanted:
-        controllers, colon, path = value.rpartition(":")
-        if not colon and len(wanted) > 1:
-            raise UsageError(f"invalid --cgroup argument: {value} (missing <controller>: prefix)")
-        for controller in controllers.split(",") if colon else paths:
-            if colon and not controller:
-                raise UsageError(f"invalid --cgroup argument: {value} (empty <controller> prefix)")
-            if controller in chosen:
-                raise UsageError(f"invalid --cgroup argument(s): controller {controller} specified multiple times")
-            if controller not in paths:
-                raise UsageError(f"unknown controller {controller} in --cgroup")
-            chosen[controller] = path
-    if any(".." in path.split("/") for path in chosen.values()):
-        raise UsageError("bad sub cgroup path: .. leads out of the container's cgroup")
-    return {name: (directory + _normal(chosen.get(name, ""))).rstrip("/") for name, directory in paths.items()}
 
 
 class V1Manager(Manager):
@@ -130,16 +44,12 @@ class V1Manager(Manager):
     def exists(self) -> bool:
         return os.path.isdir(self._process_directory())
 
-    def create(self, bear_denial: bool = False) -> None:
+    def create(self) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
         for directory in sorted(self.directories()):
-            if bear_denial and not may_make(directory, self.made):
-                self.paths = {name: path for name, path in self.paths.items() if path != directory}
-                continue
-            if not bear_denial:
-                make_directories(directory, self.made)
+            make_directories(directory, self.made)
             if directory not in self.made:
-                _refuse_used(directory)
+                refuse_used(directory)
         if "cpuset" in self.paths:
             _fill_cpuset(self.paths["cpuset"])
         if self.frozen():
@@ -164,14 +74,19 @@ class V1Manager(Manager):
             write_file(directory, "cgroup.procs", str(pid))
 
     def remove(self) -> None:
-        leaves = set(self.paths.values())
-        for directory in reversed(self.made):
-            if directory in leaves:
-                remove_tree(directory)
-            else:
-                remove_if_empty(directory)
+        remove_made(self.made, set(self.paths.values()))
 
     # -- settings and figures --------------------------------------------------------------------
+
+    def limits(self, resources: Resources | None, *, devices: bool = True) -> tuple[Write, ...]:
+        """Raises OcirtError("cgroup") too, when the host does not have a controller."""
+        from ocirt.cgroups.limits import limits
+
+        writes = limits(resources, devices=devices)
+        for write in writes:
+            if write.controller not in self.paths:
+                raise not_mounted(write)
+        return writes
 
     def write(self, writes: Iterable[Write]) -> None:
         write_all(self.paths, writes)
@@ -185,6 +100,12 @@ class V1Manager(Manager):
         if "memory" not in self.paths:
             raise OcirtError("cgroup", "no memory hierarchy is mounted: nothing tells of a lack of memory")
         return OomWatch(self.paths["memory"])
+
+    def oom_kills(self) -> int:
+        try:
+            return int(read_file(self.paths["memory"], "memory.oom_control").rpartition("oom_kill ")[2])
+        except (KeyError, OSError, ValueError):
+            return 0
 
     def usage(self) -> dict[str, Any]:
         from ocirt.cgroups.usage import v1_usage  # `events` only: not worth its time to the hot verbs
@@ -257,19 +178,6 @@ def _try_freeze(directory: str) -> bool:
             time.sleep(0.01)
         else:
             time.sleep(0.0001)
-
-
-def _refuse_used(directory: str) -> None:
-    """A cgroup that was there before may be used if nobody is in it."""
-    count = len(pids_below(directory))
-    if count:
-        raise OcirtError(
-            "cgroup",
-            f"container's cgroup is not empty: {count} process(es) found",
-            detail=directory,
-            at="/linux/cgroupsPath",
-            remedy="choose another linux.cgroupsPath, or end the processes in it",
-        )
 
 
 def _fill_cpuset(directory: str) -> None:

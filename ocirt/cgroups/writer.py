@@ -51,6 +51,8 @@ def read_all(paths: dict[str, str], writes: Iterable[Write]) -> tuple[Write, ...
     """What restores the present values of the files that the writes change.  Raises as write_all."""
     before = []
     for write in writes:
+        if write.must_exceed:
+            continue
         directory = _directory(paths, write)
         for file in (write.file, write.instead):
             try:
@@ -69,27 +71,30 @@ def _present_value(write: Write, text: str) -> str:
     if write.file == "memory.oom_control":  # "oom_kill_disable 0", and lines that are no settings
         return text.split()[1]
     key, blank, _ = write.text.partition(" ")
-    if not blank:
+    if not blank or write.whole:
         return text
     for line in text.splitlines():  # one line a device
         if line.startswith(f"{key} "):
             return line
-    return f"{key} 0"
+    return f"{key} {write.absent}"
 
 
 def _write(paths: dict[str, str], write: Write) -> None:
     directory = _directory(paths, write)
-    file = write.file
+    if write.must_exceed:
+        _check_usage(directory, write)
+        return
+    file, text = write.file, write.text
     try:
         try:
             fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             if not write.instead:
                 raise
-            file = write.instead
+            file, text = write.instead, write.instead_text
             fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, write.text.encode())
+            os.write(fd, text.encode())
         finally:
             os.close(fd)
     except OSError as error:
@@ -108,17 +113,12 @@ def _directory(paths: dict[str, str], write: Write) -> str:
 
 def not_mounted(write: Write) -> OcirtError:
     """The error for a limit whose controller the host does not have."""
-    return without_cgroup(write, f"the host has no {write.controller} hierarchy: mount it or remove the setting")
-
-
-def without_cgroup(write: Write, remedy: str) -> OcirtError:
-    """The error for a limit in a hierarchy in which the container has no cgroup."""
     return OcirtError(
         "cgroup",
         f"cannot set {write.controller} limit: container could not join or create cgroup",
         at=write.at,
         detail=f"controller {write.controller}",
-        remedy=remedy,
+        remedy=f"the host has no {write.controller} hierarchy: mount it or remove the setting",
     )
 
 
@@ -143,6 +143,17 @@ def _memory_usage(directory: str) -> str:
     except OSError:
         return "current usage not known"
     return f"current usage: {usage}, peak usage: {peak}"
+
+
+def _check_usage(directory: str, write: Write) -> None:
+    usage = sum(int(read_file(directory, file)) for file in write.file.split() if os.path.exists(f"{directory}/{file}"))
+    if int(write.text) <= usage:
+        raise OcirtError(
+            "cgroup",
+            f"rejecting {write.must_exceed} {write.text} <= usage {usage}",
+            at=write.at,
+            remedy="raise the limit above what the container uses",
+        )
 
 
 def _check_clamped(directory: str, write: Write) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ocirt import log
 from ocirt.cgroups import require
-from ocirt.cgroups.limits import limits
 from ocirt.config import checks, schema
 from ocirt.config.bundle import read_file, read_resources
 from ocirt.config.views import Resources
@@ -58,11 +57,11 @@ OPTIONS = (
 def main(g: Globals, options: Parsed) -> int:
     container = Container.load(g.root, options.args[0])
     resources = _from_file(options.resources) if options.resources else _from_options(options)
-    writes = limits(resources, devices=False)
     with container.lock():
         if not container.alive():
             raise StateError("status", "container not running")
-        apply_or_take_back(require(container.manager()), writes)
+        manager = require(container.manager())
+        apply_or_take_back(manager, manager.limits(resources, devices=False))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a process may do and when it runs: seccomp, scheduling, I/O priority, memory policy."""
+"""What a process may do and when it runs: seccomp, devices by BPF, scheduling, I/O priority, memory policy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from ocirt.kernel import flags as f
 from ocirt.kernel import numbers
 from ocirt.kernel.ffi import address_of, buffer, syscall
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # size policy flags nice priority runtime deadline period util_min util_max
 _SCHED_ATTR = Struct("=IIQiIQQQII")
 _LONG = Struct("=Q")
 _SOCK_FPROG = Struct("=H6xQ")
-INSTRUCTION_SIZE = 8  # struct sock_filter
+INSTRUCTION_SIZE = 8  # struct sock_filter, struct bpf_insn
+
+# union bpf_attr.  BPF_PROG_LOAD: type, number of instructions, instructions, license, no log, name
+_BPF_LOAD = Struct("=IIQQIIQII16s")
+_BPF_ATTACH = Struct("=IIIII")  # cgroup, program, attach type, flags, program to replace
+_BPF_QUERY = Struct("=IIIIQI4x")  # cgroup, attach type, query flags, attach flags, ids, their number
+_BPF_ID = Struct("=I")
+_MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS of the kernel
 
 
 def set_seccomp_filter(program: bytes, flags: int) -> int:
@@ -31,6 +42,54 @@ def set_seccomp_filter(program: bytes, flags: int) -> int:
         header,
         detail=lambda: f"{len(program) // INSTRUCTION_SIZE} instructions, {f.names('SECCOMP_FILTER_FLAG_', flags)}",
     )
+
+
+def bpf_load_device_program(program: bytes) -> int:
+    """bpf(2) BPF_PROG_LOAD of type BPF_PROG_TYPE_CGROUP_DEVICE; its descriptor, close-on-exec.
+
+    program: struct bpf_insn's, 8 bytes each.  EPERM: needs CAP_BPF (Linux 5.8) or CAP_SYS_ADMIN on the host.
+    """
+    instructions, license = buffer(program), buffer(b"Apache\0")
+    attributes = _BPF_LOAD.pack(
+        f.BPF_PROG_TYPE_CGROUP_DEVICE,
+        len(program) // INSTRUCTION_SIZE,
+        address_of(instructions),
+        address_of(license),
+        *(0, 0, 0, 0, 0),
+        b"ocirt_devices",
+    )
+    return _bpf(f.BPF_PROG_LOAD, attributes, f"BPF_PROG_LOAD, {len(program) // INSTRUCTION_SIZE} instructions")
+
+
+def bpf_attach_device_program(cgroup: int, program: int, instead_of: int = -1) -> None:
+    """BPF_PROG_ATTACH beside those of other owners; instead_of: an attached program that gives way (Linux 5.6)."""
+    flags = f.BPF_F_ALLOW_MULTI | (f.BPF_F_REPLACE if instead_of >= 0 else 0)
+    attributes = _BPF_ATTACH.pack(cgroup, program, f.BPF_CGROUP_DEVICE, flags, max(instead_of, 0))
+    _bpf(f.BPF_PROG_ATTACH, attributes, "BPF_PROG_ATTACH")
+
+
+def bpf_detach_device_program(cgroup: int, program: int) -> None:
+    """BPF_PROG_DETACH."""
+    _bpf(f.BPF_PROG_DETACH, _BPF_ATTACH.pack(cgroup, program, f.BPF_CGROUP_DEVICE, 0, 0), "BPF_PROG_DETACH")
+
+
+def bpf_device_programs(cgroup: int) -> list[int]:
+    """BPF_PROG_QUERY: the ids of the device programs that are attached to this cgroup itself."""
+    ids = buffer(_MOST_PROGRAMS * _BPF_ID.size)
+    attributes = buffer(_BPF_QUERY.pack(cgroup, f.BPF_CGROUP_DEVICE, 0, 0, address_of(ids), _MOST_PROGRAMS))
+    _bpf(f.BPF_PROG_QUERY, attributes, "BPF_PROG_QUERY")
+    count = _BPF_QUERY.unpack(attributes.raw)[5]
+    return [_BPF_ID.unpack_from(ids.raw, position * _BPF_ID.size)[0] for position in range(count)]
+
+
+def bpf_program(number: int) -> int:
+    """BPF_PROG_GET_FD_BY_ID: a descriptor, close-on-exec."""
+    return _bpf(f.BPF_PROG_GET_FD_BY_ID, _BPF_ID.pack(number) + bytes(8), f"BPF_PROG_GET_FD_BY_ID {number}")
+
+
+def _bpf(command: int, attributes: Any, detail: str) -> int:
+    size = len(attributes if isinstance(attributes, bytes) else attributes.raw)
+    return syscall("bpf", numbers.bpf, command, attributes, size, detail=detail)
 
 
 def sched_setattr(

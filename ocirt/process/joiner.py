@@ -12,8 +12,7 @@ from ocirt import system as os
 from ocirt.channel import PID
 from ocirt.kernel.flags import CLONE_PARENT
 from ocirt.pipeline import run
-from ocirt.process import init
-from ocirt.stages.cgroup import BIRTH
+from ocirt.process import birth, init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +28,10 @@ def main(stages: tuple[Stage, ...], plan: Plan, box: Box, theirs: Channel, chann
     try:
         init.seal()
         run(stages, box)
-        pid, _ = box.kernel.clone3(plan.clone_flags | CLONE_PARENT, cgroup=box.fds.get(BIRTH, -1))
+        pid, outside = birth.clone(box, plan.clone_flags | CLONE_PARENT)
         if pid == 0:
             init.main(plan, box, theirs, channel)
-        channel.send(PID, str(pid))
+        channel.send(PID, str(pid), birth.OUTSIDE if outside else "")
         os._exit(0)
     except BaseException as error:
         channel.send_error(error)

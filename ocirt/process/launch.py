@@ -14,8 +14,7 @@ from ocirt.box import START_SOCKET
 from ocirt.channel import ASK, DONE, EOF, ERROR, GO, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError
 from ocirt.pipeline import BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
-from ocirt.process import init, joiner
-from ocirt.stages.cgroup import BIRTH
+from ocirt.process import birth, init, joiner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,10 +78,12 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     gc.disable()
     ours = box.channel
     if not plan.via_joiner:
-        box.pid, _ = box.kernel.clone3(plan.clone_flags, cgroup=box.fds.get(BIRTH, -1))
+        box.pid, outside = birth.clone(box, plan.clone_flags)
         if box.pid == 0:
             init.main(plan, box, ours, theirs)
         theirs.close()
+        if outside:
+            birth.move_in(box)
         return
     child, _ = box.kernel.clone3(0)
     if child == 0:
@@ -95,6 +96,8 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     if record.kind != PID:
         raise OcirtError("init-died", f"the joiner died before it told init's pid ({describe_status(status)})")
     box.pid = int(record.fields[0])
+    if record.fields[1] == birth.OUTSIDE:
+        birth.move_in(box)
 
 
 def serve(plan: Plan, box: Box) -> None:
@@ -133,9 +136,12 @@ def _failure(box: Box, record: Record) -> OcirtError:
     status = reap(box.pid, REAP_DEADLINE)
     box.pid = 0
     what = f"container init died before it was ready ({describe_status(status)})"
-    if status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == SIGKILL:
-        return OcirtError("init-died", what, remedy="if its memory limit is small, raise linux.resources.memory.limit")
-    return OcirtError("init-died", what)
+    if status is None or not os.WIFSIGNALED(status) or os.WTERMSIG(status) != SIGKILL:
+        return OcirtError("init-died", what)
+    remedy = "raise linux.resources.memory.limit"
+    if box.manager is not None and box.manager.oom_kills():
+        return OcirtError("init-died", "container init was OOM-killed (memory limit too low?)", remedy=remedy)
+    return OcirtError("init-died", what, remedy=f"if its memory limit is small, {remedy}")
 
 
 def end_child(box: Box) -> None:

@@ -168,7 +168,7 @@ class Place:
             (origin / "cgroup.procs").write_text(str(os.getpid()))
             if self._unified_alone:
                 (path / "tests").rmdir()
-            path.rmdir()
+            path.rmdir()  # a cgroup that a test left would have failed that test
         _call("prctl", PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         _call("setns", self._host_mounts, CLONE_NEWNS)
         os.close(self._host_mounts)
