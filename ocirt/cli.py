@@ -167,8 +167,7 @@ def _honours_runtime_dir() -> bool:
         return True
     if os.getenv("USER") == "root":
         return False
-    with open("/proc/self/uid_map", "rb") as file:
-        return file.read().split() != [b"0", b"0", b"4294967295"]
+    return os.read_whole("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]
 
 
 def _load(name: str) -> ModuleType:

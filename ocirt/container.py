@@ -188,8 +188,7 @@ class Container:
     # -- what it was made from -------------------------------------------------------------------
 
     def config_text(self) -> bytes:
-        with open(CONFIG, "rb", opener=self._opener) as file:
-            return file.read()
+        return os.read_whole(CONFIG, self.dirfd)
 
     def config(self) -> Config:
         """The configuration as it was at create; it was checked then."""
@@ -324,9 +323,6 @@ class Container:
         ours = os.fstat(self.dirfd)
         return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
-    def _opener(self, name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_CLOEXEC, dir_fd=self.dirfd)
-
 
 class Lock:
     """with container.lock(): ...   Waits at most LOCK_DEADLINE seconds for another command."""
@@ -366,17 +362,20 @@ def list_containers(root: str) -> Iterator[Container]:
             continue
 
 
+_boot_id = ""
+
+
 def boot_id() -> str:
     """The kernel's random id of this boot (proc_sys_kernel(5), random/boot_id)."""
-    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-        return file.read().strip().decode("ascii")
+    global _boot_id
+    _boot_id = _boot_id or os.read_whole("/proc/sys/kernel/random/boot_id").strip().decode("ascii")
+    return _boot_id
 
 
 def process_start(pid: int) -> int | None:
     """Start time in clock ticks since boot (proc_pid_stat(5), field 22); None when gone, zombie or dead."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
+        stat = os.read_whole(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the command name may hold blanks and brackets
@@ -426,27 +425,27 @@ def _damaged(what: str) -> StateError:
 def _read_values(dirfd: int) -> object:
     """state.json as it is.  Raises StateError."""
     try:
-        fd = os.open(RECORD, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dirfd)
+        text = os.read_whole(RECORD, dirfd)
     except FileNotFoundError:
         raise StateError(
             "not-found",
             "container does not exist",
             remedy="ocirt delete --force removes what an interrupted create left",
         ) from None
-    with open(fd, "rb") as file:
-        try:
-            return jsontext.parse(file.read(), RECORD)
-        except ConfigError as error:
-            raise _damaged(f"{RECORD} is damaged: {error.what}") from None
+    try:
+        return jsontext.parse(text, RECORD)
+    except ConfigError as error:
+        raise _damaged(f"{RECORD} is damaged: {error.what}") from None
 
 
 def _write_whole(dirfd: int, name: str, data: bytes) -> None:
     """A reader sees the old file or the new one, never a part."""
     fd = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dirfd)
-    with open(fd, "wb", buffering=0) as file:
-        written = 0
-        while written < len(data):
-            written += file.write(data[written:])
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
     os.rename(name + ".new", name, src_dir_fd=dirfd, dst_dir_fd=dirfd)
 
 

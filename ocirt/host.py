@@ -105,12 +105,4 @@ def _apparmor_enabled() -> bool:
 
 
 def _read(path: str) -> str:
-    """The whole file: procfs hands out at most a page per read, so read until the end."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = b""
-        while block := os.read(fd, 65536):
-            text += block
-        return text.decode("utf-8", "surrogateescape")
-    finally:
-        os.close(fd)
+    return os.read_whole(path).decode("utf-8", "surrogateescape")

@@ -9,16 +9,21 @@ from __future__ import annotations
 import sys
 from posix import *  # noqa: F403
 from posix import (
+    O_CLOEXEC,
+    O_RDONLY,
+    close,
+    getcwd,
+    lstat,
+    mkdir,
+    open,
+    read,
+    stat,
+)
+from posix import (
     _exit as _exit,
 )
 from posix import (
     environ as _environ,
-)
-from posix import (
-    getcwd,
-    lstat,
-    mkdir,
-    stat,
 )
 from stat import S_ISDIR, S_ISLNK
 
@@ -102,6 +107,18 @@ class path:
             return S_ISLNK(lstat(name).st_mode)
         except OSError:
             return False
+
+
+def read_whole(name: str, dir_fd: int | None = None) -> bytes:
+    """What is in a file.  procfs hands out at most a page a read.  Six calls fewer than the built-in open()."""
+    fd = open(name, O_RDONLY | O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        content = b""
+        while block := read(fd, 65536):
+            content += block
+        return content
+    finally:
+        close(fd)
 
 
 def _status(name: str) -> stat_result | None:

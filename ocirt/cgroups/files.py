@@ -27,18 +27,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def read_file(directory: str, name: str) -> str:
     """The file's text without the last newline.  Raises OSError."""
-    return read_at(os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC))
-
-
-def read_at(fd: int) -> str:
-    """The rest of an open file, which is closed, without the last newline.  Raises OSError."""
-    try:
-        data = b""
-        while block := os.read(fd, 65536):
-            data += block
-    finally:
-        os.close(fd)
-    return data.decode("utf-8", "surrogateescape").rstrip("\n")
+    return os.read_whole(f"{directory}/{name}").decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def write_file(directory: str, name: str, text: str) -> None:
@@ -95,15 +84,15 @@ def pids_in(fd: int) -> list[int]:
     A threaded cgroup of v2 tells its threads only: the processes of these are listed.
     """
     try:
-        text = read_at(os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd))
+        text = os.read_whole("cgroup.procs", fd)
     except OSError as error:
         if error.errno in GONE:
             return []
         if error.errno != errno.EOPNOTSUPP:
             raise
-        threads = read_at(os.open("cgroup.threads", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd))
-        return [pid for line in threads.split() if line != "0" and (pid := _process_of(line))]
-    return [int(line) for line in text.split() if line != "0"]
+        threads = os.read_whole("cgroup.threads", fd).split()
+        return [pid for thread in threads if thread != b"0" and (pid := _process_of(thread.decode()))]
+    return [int(line) for line in text.split() if line != b"0"]
 
 
 def _process_of(thread: str) -> int:
@@ -156,6 +145,8 @@ def remove_tree(directory: str) -> None:
     deadline = time.monotonic() + REMOVE_DEADLINE
     pause = 0.001
     while True:
+        if remove_if_unused(directory):  # as a rule
+            return
         try:
             for fd in tree(directory):
                 for name in subdirectories(fd):
@@ -177,13 +168,15 @@ def remove_tree(directory: str) -> None:
         pause = min(2 * pause, 0.05)
 
 
-def remove_if_empty(directory: str) -> None:
-    """Remove a parent cgroup unless somebody else uses it by now."""
+def remove_if_unused(directory: str) -> bool:
+    """Remove the cgroup unless somebody is in it or something below it; whether it is gone."""
     try:
         _rmdir(directory)
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
+        return False
+    return True
 
 
 def remove_made(made: list[str], leaves: set[str]) -> None:
@@ -192,7 +185,7 @@ def remove_made(made: list[str], leaves: set[str]) -> None:
         if directory in leaves:
             remove_tree(directory)
         else:
-            remove_if_empty(directory)
+            remove_if_unused(directory)
 
 
 def refuse_used(directory: str) -> None:

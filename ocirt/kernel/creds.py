@@ -6,7 +6,7 @@ python-prctl was measured beside this file: docs/python-prctl.md.
 from __future__ import annotations
 
 import errno
-from struct import Struct
+from _struct import Struct  # built in; the public module is a file
 
 from ocirt.errors import KernelError
 from ocirt.kernel import flags as f

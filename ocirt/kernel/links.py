@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
+from _struct import Struct  # built in; the public module is a file
 from fcntl import ioctl
-from struct import Struct
 
 from ocirt.errors import KernelError
 from ocirt.kernel import flags as f

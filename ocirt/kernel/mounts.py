@@ -5,7 +5,7 @@ Every function raises KernelError with the man-page name of the call and its arg
 
 from __future__ import annotations
 
-import struct
+import _struct as struct  # built in; the public module is a file
 
 from ocirt.kernel import ffi, numbers
 from ocirt.kernel.flags import (

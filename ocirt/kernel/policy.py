@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct  # built in; the public module is a file
 
 from ocirt.kernel import flags as f
 from ocirt.kernel import numbers

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+from _struct import Struct  # built in; the public module is a file
 from fcntl import F_GETFD, F_SETFD, FD_CLOEXEC, fcntl, ioctl
-from struct import Struct
 
 from ocirt import system as os
 from ocirt.errors import KernelError

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import _socket
+import _struct as struct  # built in; the public module is a file
 import fcntl
-import struct
 
 from ocirt import system as os
 from ocirt.errors import KernelError

@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import CodeType
 
 Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
 HERE = Path(__file__).resolve().parent
 HEADER_SIZE = 16384
-EXTENSIONS = ("_ctypes", "_json")  # the two C modules that ocirt takes from the library's directories
+EXTENSIONS = ("_ctypes", "_json", "termios")  # the C modules that ocirt takes from the library's directories
 HOT = ("state", "kill", "delete", "start", "exec", "create", "run")
-LEFT_OUT = ("ocirt.seccomp.table_", "ocirt.launcher")  # large, and a container needs one or none; never needed
+LAUNCHER = ("ocirt.launcher",)  # never needed by the runtime
+LEFT_OUT = ("ocirt.seccomp.table_", *LAUNCHER)  # large, and a container needs one or none
 
 
 class Strip(ast.NodeTransformer):
@@ -105,6 +107,25 @@ class Source:
         return names | {name.rpartition(".")[0] for name in names | {self.name}}
 
 
+def order(sources: dict[str, Source]) -> dict[str, tuple[str, ...]]:
+    """Of what the command line imports by name, what that imports when it is loaded, in the order of execution."""
+
+    def visit(name: str, seen: dict[str, None]) -> dict[str, None]:
+        above = {**seen, name: None}
+        for other in sorted(sources[name].imports() & sources.keys() - above.keys()):
+            above |= visit(other, above)
+        return {**{other: None for other in above if other != name}, name: None}
+
+    return {name: tuple(visit(name, {}))[:-1] for name in ("ocirt.cli", *map("ocirt.commands.{}".format, HOT))}
+
+
+def with_names(tree: ast.Module, names: dict[str, object]) -> ast.Module:
+    """The module with these constants defined before everything else."""
+    constants = [ast.parse(f"{name} = {value!r}").body[0] for name, value in names.items()]
+    tree.body[:0] = constants
+    return ast.fix_missing_locations(tree)
+
+
 def bundles(sources: dict[str, Source]) -> list[tuple[str, ...]]:
     """The modules that the same hot commands load belong together: read, and their strings made, at once."""
     users: dict[str, tuple[str, ...]] = {}
@@ -126,21 +147,37 @@ def bundles(sources: dict[str, Source]) -> list[tuple[str, ...]]:
 
 def pack(package: Path, installed: str) -> bytes:
     """The pack of the package at this path, whose files will lie below `installed`."""
-    files = [Source(package, file) for file in sorted(package.rglob("*.py"))]
-    sources = {source.name: source for source in files if not source.name.startswith(LEFT_OUT)}
-    index: dict[str, tuple[int, int, tuple[str, ...], bool]] = {}
+    sources = read_sources(package, LEFT_OUT)
+    index: dict[str, tuple[int, int, tuple[str, ...]]] = {}
     body = b""
     for names in bundles(sources):
         codes = [compiled(sources[name].tree, f"{installed}/{sources[name].file}") for name in names]
         content = marshal.dumps(codes)
         for name in names:
-            index[name] = (HEADER_SIZE + len(body), len(content), names, sources[name].is_package)
+            index[name] = (HEADER_SIZE + len(body), len(content), names)
         body += content
-    extensions = {name: spec.origin for name in EXTENSIONS if (spec := find_spec(name)) and spec.has_location}
-    loader = compiled(stripped(HERE / "loader.py"), "<ocirt.pack>")
-    header = MAGIC_NUMBER + marshal.dumps((loader, index, extensions))
+    contents = (index, order(sources), packages(sources, installed), files_of(EXTENSIONS))
+    start = [compiled(stripped(HERE / name), f"<{name} in ocirt.pack>") for name in ("loader.py", "packed.py")]
+    header = MAGIC_NUMBER + marshal.dumps((*start, contents))
     assert len(header) <= HEADER_SIZE, "enlarge HEADER_SIZE"
     return header.ljust(HEADER_SIZE, b"\0") + body
+
+
+def read_sources(package: Path, left_out: tuple[str, ...]) -> dict[str, Source]:
+    """The package's modules by name, without those whose names begin like that."""
+    sources = [Source(package, file) for file in sorted(package.rglob("*.py"))]
+    return {source.name: source for source in sources if not source.name.startswith(left_out)}
+
+
+def packages(sources: dict[str, Source], installed: str) -> dict[str, str]:
+    """A package -> the directory where its modules will lie as files."""
+    return {name: f"{installed}/{source.file.parent}" for name, source in sources.items() if source.is_package}
+
+
+def files_of(modules: Iterable[str]) -> dict[str, str]:
+    """A module of the standard library -> its file; without those that are built in."""
+    found = {name: find_spec(name) for name in modules}
+    return {name: spec.origin for name, spec in found.items() if spec and spec.has_location and spec.origin}
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:

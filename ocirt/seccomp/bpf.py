@@ -7,7 +7,7 @@ Sources: linux/filter.h, linux/bpf_common.h, struct seccomp_data of linux/seccom
 
 from __future__ import annotations
 
-import struct
+import _struct as struct  # built in; the public module is a file
 
 # An instruction is struct sock_filter as a little-endian number: k << 32 | jf << 24 | jt << 16 | code.
 LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS

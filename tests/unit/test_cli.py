@@ -202,7 +202,7 @@ def test_runtime_directory_of_a_user(
     private: bool,
 ) -> None:
     (tmp_path / "uid_map").write_text(f"         {uid_map}\n")
-    monkeypatch.setattr(cli, "open", lambda path, mode: (tmp_path / "uid_map").open(mode), raising=False)
+    monkeypatch.setattr(cli.os, "read_whole", lambda path: (tmp_path / "uid_map").read_bytes())
     monkeypatch.setattr(system, "geteuid", lambda: euid)
     variables = {"XDG_RUNTIME_DIR": str(tmp_path), "USER": user or ""}
     monkeypatch.setattr(system, "getenv", variables.get)

@@ -11,7 +11,7 @@ from ocirt.cgroups.files import (
     make_directories,
     pids_below,
     read_file,
-    remove_if_empty,
+    remove_if_unused,
     remove_tree,
     tree,
     write_file,
@@ -58,7 +58,7 @@ def test_what_is_gone_is_empty(tmp_path: Path) -> None:
     assert list(tree(gone)) == []
     assert pids_below(gone) == []
     remove_tree(gone)
-    remove_if_empty(gone)
+    remove_if_unused(gone)
 
 
 def test_pids_once_sorted_and_without_strangers(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_a_used_parent_stays(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
-    remove_if_empty(f"{tmp_path}/a")
+    remove_if_unused(f"{tmp_path}/a")
     assert (tmp_path / "a" / "b").is_dir()
     remove_tree(f"{tmp_path}/a")
     assert os.listdir(tmp_path) == []

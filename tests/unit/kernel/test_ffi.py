@@ -1,31 +1,71 @@
-"""The seam: nothing is cut short on its way to the kernel, over _ctypes and over ctypes alike."""
+"""The seam: nothing is cut short on its way to the kernel, over the launcher, _ctypes and ctypes alike."""
 
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from ocirt.errors import KernelError
-from ocirt.kernel import ffi, ffi_public, numbers
+from ocirt.kernel import ffi, numbers
 
 PRCTL_CAPBSET_READ = 23
 
 
-@pytest.fixture(params=["private", "public"])
+MODULE = """
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include "syscalls.c"
+static PyMethodDef methods[] = {SYSCALLS, {NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_ocirt", .m_methods = methods};
+PyMODINIT_FUNC PyInit__ocirt(void) { return PyModule_Create(&definition); }
+"""
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """ffi_native over the launcher's C code, made into a module of its own."""
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.is_file():
+        pytest.skip(f"no {header}: `make test` installs it")
+    work = tmp_path_factory.mktemp("native")
+    (work / "module.c").write_text(MODULE)
+    launcher = Path(ffi.__file__).parents[1] / "launcher"
+    command = ["cc", "-shared", "-fPIC", f"-I{header.parent}", f"-I{launcher}", "-o", work / "m.so", work / "module.c"]
+    subprocess.run(command, check=True, timeout=60)
+    spec = importlib.util.spec_from_file_location("_ocirt", work / "m.so")
+    assert spec is not None
+    sys.modules["_ocirt"] = importlib.util.module_from_spec(spec)
+    try:
+        return importlib.import_module("ocirt.kernel.ffi_native")
+    finally:
+        del sys.modules["_ocirt"]
+
+
+@pytest.fixture(params=["native", "private", "public"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test runs with both."""
-    parts = ffi._private_backend() if request.param == "private" else ffi_public.backend()
-    for name, part in zip(("_libc_syscall", "_get_errno", "_Char", "_String", "address_of"), parts, strict=True):
-        monkeypatch.setattr(ffi, name, part)
-    monkeypatch.setattr(ffi, "_array_types", {})
+    """Every test runs with each."""
+    if request.param == "native":
+        module = request.getfixturevalue("native")
+    else:
+        module = importlib.import_module(f"ocirt.kernel.ffi_{request.param}")
+    monkeypatch.setattr(ffi, "_call", module.call)
+    monkeypatch.setattr(ffi, "_string_array", module.string_array)
+    monkeypatch.setattr(ffi, "buffer", module.Memory)
+    monkeypatch.setattr(ffi, "address_of", module.address_of)
     return str(request.param)
 
 
 @pytest.mark.usefixtures("backend")
-class TestBothBackends:
+class TestEveryBackend:
     def test_a_result_comes_back(self) -> None:
         assert ffi.syscall("getcwd", numbers.getcwd, ffi.buffer(4096), 4096) == len(os.getcwdb()) + 1
 
@@ -61,7 +101,10 @@ class TestBothBackends:
         assert ffi.buffer(b"a\0b").raw == b"a\0b"
 
     def test_a_string_array_ends_in_null(self) -> None:
-        assert list(ffi.string_array(["a", b"b"])) == [b"a", b"b", None]
+        pid = os.fork()
+        if pid == 0:
+            ffi.syscall("execve", numbers.execve, b"/bin/sh", ffi.string_array(["sh", b"-c", "exit 7"]), None)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
     def test_addresses_are_told(self) -> None:
         assert ffi.address_of(ffi.buffer(8)) > 4096
