@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
-from ocirt.host import Host, parse_release, probe_host
+from ocirt import host as module
+from ocirt.host import Host, find_mapping_tools, parse_release, probe_host
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,20 @@ def test_probe_is_quick() -> None:
 def test_a_host_can_be_made_up() -> None:
     host = Host(cgroup="v2", unified_mount="/sys/fs/cgroup", userns=True)
     assert (host.cgroup, host.userns, host.cgroup_mounts, host.own_cgroups) == ("v2", True, {}, {})
+
+
+def test_the_mapping_tools_are_looked_for_in_directories_of_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory, name in ((first, "newuidmap"), (second, "newuidmap"), (second, "newgidmap"), (tmp_path, "x")):
+        directory.mkdir(exist_ok=True)
+        (directory / name).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(module, "TOOL_DIRECTORIES", (str(first), str(second)))
+    assert find_mapping_tools() == {"newuidmap": f"{first}/newuidmap", "newgidmap": f"{second}/newgidmap"}
+
+
+@pytest.mark.parametrize(("euid", "userns", "rootless"), [(0, False, False), (0, True, True), (1000, False, True)])
+def test_rootless(euid: int, userns: bool, rootless: bool) -> None:
+    assert Host(euid=euid, userns=userns).rootless == rootless
