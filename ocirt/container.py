@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RECORD_VERSION = 1
 LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same container
 CONFIG, RECORD, START_SOCKET = "config.json", "state.json", "start.sock"
-CGROUP_MANAGERS = ("v1", "v2")  # what cgroups.manager_from_record() knows
+CGROUP_MANAGERS = ("v1", "v2")  # what cgroups.manager_from_record() knows, with or without systemd around it
 
 _ID_PUNCTUATION = "_+-."
 
@@ -408,6 +408,8 @@ def _read_record(dirfd: int) -> dict[str, Any]:
 
 def _is_cgroup(value: object) -> bool:
     """Whether cgroups.manager_from_record() understands it."""
+    if isinstance(value, dict) and value.get("kind") == "systemd" != value.get("files"):
+        return _is_unit(value) and _is_cgroup({**value, "kind": value.get("files")})
     return (
         isinstance(value, dict)
         and value.get("kind") in CGROUP_MANAGERS
@@ -416,6 +418,11 @@ def _is_cgroup(value: object) -> bool:
         and isinstance(value.get("made"), list)
         and all(isinstance(path, str) for path in (*value["paths"].values(), *value["made"]))
     )
+
+
+def _is_unit(value: dict[str, Any]) -> bool:
+    named = isinstance(value.get("slice"), str) and isinstance(value.get("unit"), str)
+    return named and isinstance(value.get("user"), bool)
 
 
 def _damaged(what: str) -> StateError:

@@ -83,8 +83,12 @@ def seccomp(linux: Linux | None) -> Iterator[Step]:
         yield from stage.seccomp(linux)
 
 
-def cgroup_stage(host: Host) -> ModuleType:
-    """cgroup_v1 or cgroup_v2, which offer the same functions."""
+def cgroup_stage(host: Host, systemd: bool = False) -> ModuleType:
+    """cgroup_v1, cgroup_v2 or, for create, cgroup_systemd, which offer the same functions."""
+    if systemd:
+        from ocirt.stages import cgroup_systemd
+
+        return cgroup_systemd
     if host.cgroup == "v2":
         from ocirt.stages import cgroup_v2
 

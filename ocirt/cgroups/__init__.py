@@ -107,11 +107,8 @@ class Manager:
         """Whether the cgroup is there."""
         raise NotImplementedError
 
-    def create(self, bear_denial: bool = False) -> None:
-        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen.
-
-        bear_denial: hierarchies in which the caller may not make any are left out of paths.
-        """
+    def create(self) -> None:
+        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen."""
         raise NotImplementedError
 
     def open_for_join(self) -> dict[str, int]:
@@ -141,6 +138,10 @@ class Manager:
     def write(self, writes: Iterable[Write]) -> None:
         """Apply limits in their order.  Raises OcirtError naming file and pointer."""
         raise NotImplementedError
+
+    def change(self, writes: Iterable[Write]) -> None:
+        """As write(), for a container that runs already."""
+        self.write(writes)
 
     def read(self, writes: Iterable[Write]) -> tuple[Write, ...]:
         """The writes that restore what the files of the given ones say now.  Raises OcirtError like write()."""
@@ -204,6 +205,10 @@ def open_manager(host: Host, cgroups_path: str | None, container_id: str) -> Man
 
 def manager_from_record(record: dict[str, Any]) -> Manager:
     """The manager of an existing container."""
+    if record["kind"] == "systemd":
+        from ocirt.cgroups.systemd import systemd_manager_from_record
+
+        return systemd_manager_from_record(record)
     if record["kind"] == "v2":
         from ocirt.cgroups.v2 import V2Manager
 
@@ -218,9 +223,5 @@ def manager_from_record(record: dict[str, Any]) -> Manager:
 def require(manager: Manager | None) -> Manager:
     """The manager of a container that must have one.  Raises OcirtError("cgroup")."""
     if manager is None:
-        raise OcirtError(
-            "cgroup",
-            "the container has no cgroup of its own",
-            remedy="it was created without rights over cgroups: have a cgroup delegated, and create it there",
-        )
+        raise OcirtError("cgroup", "the container has no cgroup of its own")
     return manager

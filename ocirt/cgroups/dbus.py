@@ -299,6 +299,7 @@ def _import() -> ModuleType:
     try:
         sys.path += [directory for directory in _package_directories() if directory not in before]
         import jeepney
+        import jeepney.low_level  # an empty directory can be imported too
     except ImportError:
         raise OcirtError(
             "unsupported",

@@ -14,7 +14,6 @@ from ocirt.cgroups import DEVICES, Manager
 from ocirt.cgroups.files import (
     GONE,
     make_directories,
-    may_make,
     pids_below,
     pids_in,
     read_file,
@@ -58,13 +57,9 @@ class V2Manager(Manager):
     def exists(self) -> bool:
         return os.path.isdir(self.directory)
 
-    def create(self, bear_denial: bool = False) -> None:
+    def create(self) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
-        if not bear_denial:
-            make_directories(self.directory, self.made)
-        elif not may_enter(self.directory) or not may_make(self.directory, self.made):
-            self.paths = {}
-            return
+        make_directories(self.directory, self.made)
         if self.directory not in self.made:
             refuse_used(self.directory)
         enable_controllers(self.directory)
@@ -281,9 +276,3 @@ def _why_not_given(parent: str, controller: str) -> str:
             " choose another linux.cgroupsPath, or move them into a cgroup of their own"
         )
     return f"write +{controller} to {parent}/cgroup.subtree_control, or have it done by its owner"
-
-
-def may_enter(directory: str) -> bool:
-    """Whether the caller may bring processes of their own cgroup into this one beside it: that takes the right to
-    write to the cgroup.procs of the one above both (cgroup-v2.rst, Delegation Containment)."""
-    return os.access(f"{directory.rpartition('/')[0]}/cgroup.procs", os.W_OK)

@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.config.views import Process
     from ocirt.container import Container
-    from ocirt.host import Host
     from ocirt.options import Globals, Parsed
     from ocirt.process.terminal import Terminal
 
@@ -65,10 +64,9 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
         wishes.console = terminal.console
     elif console_socket:
         wishes.console = connect_console(console_socket, "/process/terminal")
-    host = probe_host()
     plan = make_plan(
         config,
-        host,
+        probe_host(),
         Options(
             options.args[0],
             bundle.path,
@@ -76,24 +74,16 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
             no_new_keyring=options.no_new_keyring,
             preserve_fds=preserve,
             listen_env=listen_env,
-            rootless=is_rootless(g, host),
+            systemd_cgroup=g.systemd_cgroup,
         ),
     )
     return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal
 
 
-def is_rootless(g: Globals, host: Host) -> bool:
-    """Whether missing rights over cgroups are borne: --rootless decides, or who we are."""
-    return host.rootless if g.rootless == "auto" else g.rootless == "true"
-
-
 def check_cgroup_manager(g: Globals) -> None:
-    """Only cgroupfs so far: another wish must not be ignored, the engine would look for the cgroup elsewhere."""
-    if g.cgroup_manager == "cgroupfs":
-        return
-    if g.systemd_cgroup and not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
-        raise OcirtError("unsupported", "systemd not running on this host, cannot use systemd cgroups manager")
-    raise OcirtError("unsupported", f"the cgroup manager {g.cgroup_manager} is not supported yet")
+    """Another wish must not be ignored: the engine would look for the cgroup elsewhere."""
+    if g.cgroup_manager == "disabled":
+        raise OcirtError("unsupported", f"the cgroup manager {g.cgroup_manager} is not supported yet")
 
 
 def check_console(process: Process | None, console_socket: str, detached: bool) -> None:

@@ -42,7 +42,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(shapes.NAMESPACE_TYPE[1]),
             "capabilities": CAPABILITIES,
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

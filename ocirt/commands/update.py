@@ -69,10 +69,10 @@ def apply_or_take_back(manager: Manager, writes: tuple[Write, ...]) -> None:
     """Apply all writes or none.  Raises OcirtError."""
     before = manager.read(writes)
     try:
-        manager.write(writes)
+        manager.change(writes)
     except OcirtError:
         try:
-            manager.write(before)
+            manager.change(before)
         except OcirtError as error:
             log.warning(f"the old limits could not be restored: {error.what}")
         raise

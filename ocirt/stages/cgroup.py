@@ -1,17 +1,15 @@
 """The container's cgroup: made and limited by the runtime, joined by init itself: the part that v1 and v2 share.
 
-cgroup_v1.py and cgroup_v2.py offer the same functions, for a host of their kind.
+cgroup_v1.py and cgroup_v2.py offer the same functions, for a host of their kind; cgroup_systemd.py those of create.
 """
 
 from __future__ import annotations
 
 from ocirt import log
 from ocirt.cgroups import manager_from_record, open_manager
-from ocirt.cgroups.writer import without_cgroup
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.pipeline import Step
-from ocirt.stages.namespaces import new_namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,44 +18,29 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.cgroups import Write
-    from ocirt.config.views import Config, Resources
+    from ocirt.config.views import Config
     from ocirt.host import Host
 
 BIRTH = "cgroup"  # box.fds: the v2 directory, for clone3
 BIRTH_INSTEAD = "cgroup/instead"  # box.fds: another, for when the kernel refuses that one
 OUTSIDE = "cgroup/outside"  # box.fds: where the runtime itself is: `tasks` of its v1 memory cgroup, v2 cgroup.procs
 
-NO_RIGHTS = (
-    "no cgroup here is yours to write: have one delegated (systemd-run --user --scope -p Delegate=yes, on cgroup v2),"
-    " or remove the limit"
-)
-
 
 class CreateCgroup(Step):
-    """Host: make the directories; box.manager is set.  record: as Manager.record() of the empty manager.
+    """Host: make the directories; box.manager is set.  record: as Manager.record() of the empty manager."""
 
-    rootless: hierarchies that are denied are left out; box.manager is None when all are.
-    own_pids: the container has a pid namespace, so that the end of init ends it whole.
-    """
+    __slots__ = ("record",)
 
-    __slots__ = ("own_pids", "record", "rootless")
-
-    def __init__(self, at: str, record: dict[str, Any], rootless: bool = False, own_pids: bool = True) -> None:
+    def __init__(self, at: str, record: dict[str, Any]) -> None:
         self.at = at
         self.record = record
-        self.rootless = rootless
-        self.own_pids = own_pids
 
     def describe(self) -> str:
-        return f"create cgroup {' '.join(sorted(set(self.record['paths'].values())))}{' if allowed' * self.rootless}"
+        return f"create cgroup {' '.join(sorted(set(self.record['paths'].values())))}"
 
     def apply(self, box: Box) -> None:
         box.manager = manager_from_record(self.record)
-        box.manager.create(self.rootless)
-        if not box.manager.paths:
-            box.manager = None
-            if not self.own_pids:
-                log.warning("no cgroup and no pid namespace: kill and delete will not find all of its processes")
+        box.manager.create()
 
     def undo(self, box: Box) -> None:
         if box.manager is not None:
@@ -65,14 +48,13 @@ class CreateCgroup(Step):
 
 
 class WriteLimits(Step):
-    """Host: every limit, before anything runs in the cgroup.  Raises OcirtError when there is no cgroup to limit."""
+    """Host: every limit, before anything runs in the cgroup."""
 
-    __slots__ = ("unified", "writes")
+    __slots__ = ("writes",)
 
-    def __init__(self, at: str, writes: tuple[Write, ...], unified: bool = False) -> None:
+    def __init__(self, at: str, writes: tuple[Write, ...]) -> None:
         self.at = at
         self.writes = writes
-        self.unified = unified
 
     def describe(self) -> str:
         return "write limits: " + ", ".join(
@@ -80,13 +62,8 @@ class WriteLimits(Step):
         )
 
     def apply(self, box: Box) -> None:
-        if box.manager is not None:
-            box.manager.write(self.writes)
-            return
-        refusal = without_cgroup(self.writes[0], NO_RIGHTS)
-        if self.unified:
-            refusal.what = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
-        raise refusal
+        assert box.manager is not None
+        box.manager.write(self.writes)
 
 
 class UnshareCgroupNamespace(Step):
@@ -104,37 +81,27 @@ class UnshareCgroupNamespace(Step):
         box.kernel.unshare(CLONE_NEWCGROUP)
 
 
-def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError when a limit needs what the host has not, and for intelRdt.
-
-    rootless: without limits and cgroupsPath, be content with no cgroup where none is permitted.
-    """
-    if config.linux and config.linux.intel_rdt:
-        raise OcirtError("unsupported", "intelRdt is not supported yet", at="/linux/intelRdt")
+def make_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
+    """Place HOST.  Raises OcirtError when a limit needs what the host has not, and for intelRdt."""
+    check(config)
     path = config.linux.cgroups_path if config.linux else None
     resources = config.linux.resources if config.linux else None
-    contented = rootless and not path
-    if contented and resources is None and host.cgroup == "none":
-        return
     manager = open_manager(host, path, container_id)
-    writes = manager.limits(
-        resources, devices=not host.rootless
-    )  # who is not the host's root can make no device either
-    _warn_of_ignored(resources)
-    yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record(), contented, is_new(config, "pid"))
-    if writes:
-        yield WriteLimits("/linux/resources", writes, manager.kind == "v2")
+    writes = manager.limits(resources, devices=not host.userns)
+    yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record())
+    yield WriteLimits("/linux/resources", writes)
 
 
 def new_cgroup_namespace(config: Config) -> bool:
-    return is_new(config, "cgroup")
+    namespaces = config.linux.namespaces if config.linux else ()
+    return any(namespace.type == "cgroup" and namespace.path is None for namespace in namespaces)
 
 
-def is_new(config: Config, kind: str) -> bool:
-    return kind in new_namespaces(config.linux)
-
-
-def _warn_of_ignored(resources: Resources | None) -> None:
+def check(config: Config) -> None:
+    """Warn of what is ignored.  Raises OcirtError for intelRdt."""
+    if config.linux and config.linux.intel_rdt:
+        raise OcirtError("unsupported", "intelRdt is not supported yet", at="/linux/intelRdt")
+    resources = config.linux.resources if config.linux else None
     memory = resources.memory if resources else None
     if memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None):
         log.warning("kernel memory limits are deprecated and ignored [/linux/resources/memory/kernel]")

@@ -44,10 +44,9 @@ class OpenCgroup(Step):
         return "open the cgroup for joining"
 
     def apply(self, box: Box) -> None:
-        if box.manager is None:
-            return
+        assert box.manager is not None
         _keep_for_join(box, box.manager.open_for_join())
-        if self.outside and MEMORY in box.manager.paths:
+        if self.outside:
             box.fds[OUTSIDE] = os.open(f"{self.outside}/tasks", os.O_WRONLY | os.O_CLOEXEC)
 
 
@@ -79,7 +78,7 @@ class OpenExistingCgroup(Step):
 
 
 class JoinCgroup(Step):
-    """Init: join the hierarchies of these controllers, but for those in which the container has no cgroup."""
+    """Init: join the hierarchies of these controllers."""
 
     __slots__ = ("controllers",)
 
@@ -92,9 +91,7 @@ class JoinCgroup(Step):
 
     def apply(self, box: Box) -> None:
         for controller in self.controllers:
-            fd = box.fds.get(f"cgroup/{controller}", -1)
-            if fd >= 0:
-                box.kernel.write(fd, b"0")
+            box.kernel.write(box.fds[f"cgroup/{controller}"], b"0")
 
 
 class LeaveMemoryCgroup(Step):
@@ -109,14 +106,18 @@ class LeaveMemoryCgroup(Step):
         return "leave the memory cgroup until the set-up is done"
 
     def apply(self, box: Box) -> None:
-        if OUTSIDE in box.fds:
-            box.kernel.write(box.fds[OUTSIDE], b"0")
+        box.kernel.write(box.fds[OUTSIDE], b"0")
 
 
-def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
+def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
     """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not, and for intelRdt."""
-    yield from make_cgroup(config, host, container_id, rootless)
-    yield OpenCgroup(own_directory(host, MEMORY) if _has_memory(host) and new_cgroup_namespace(config) else "")
+    yield from make_cgroup(config, host, container_id)
+    yield open_new(config, host)
+
+
+def open_new(config: Config, host: Host) -> Step:
+    """Place HOST, when the cgroup is there."""
+    return OpenCgroup(own_directory(host, MEMORY) if _has_memory(host) and new_cgroup_namespace(config) else "")
 
 
 def join_cgroup(config: Config, host: Host) -> Iterator[Step]:
@@ -145,8 +146,7 @@ def open_existing(host: Host, record: dict[str, Any], pid: int, wanted: tuple[st
     Raises UsageError for a --cgroup that does not fit.
     """
     paths = sub_cgroups(record["paths"], wanted)
-    instead = {} if wanted else _current(host, pid)
-    yield OpenExistingCgroup(paths, {name: path for name, path in instead.items() if name in paths})
+    yield OpenExistingCgroup(paths, {} if wanted else _current(host, pid))
 
 
 def join_existing(host: Host) -> Iterator[Step]:

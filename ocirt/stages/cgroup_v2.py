@@ -52,8 +52,8 @@ class OwnCgroup(Step):
         return f"give the cgroup to user {self.uid} of the host"
 
     def apply(self, box: Box) -> None:
-        if box.manager is not None:
-            box.manager.delegate(self.uid)
+        assert box.manager is not None
+        box.manager.delegate(self.uid)
 
 
 class OpenForBirth(Step):
@@ -68,8 +68,8 @@ class OpenForBirth(Step):
         return "open the cgroup for birth in it"
 
     def apply(self, box: Box) -> None:
-        if box.manager is not None:
-            box.fds[BIRTH] = box.manager.open_for_join()[""]
+        assert box.manager is not None
+        box.fds[BIRTH] = box.manager.open_for_join()[""]
 
 
 class OpenForLater(Step):
@@ -162,14 +162,14 @@ def _open_procs(directory: str) -> int:
 # -- create --------------------------------------------------------------------------------------
 
 
-def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
+def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
     """Place HOST.  Raises OcirtError for a setting that v2 has not, and for intelRdt."""
-    yield from make_cgroup(config, host, container_id, rootless)
+    yield from make_cgroup(config, host, container_id)
     resources = config.linux.resources if config.linux else None
-    _warn_of_ignored(resources)
+    warn_of_ignored(resources)
     new_namespace = new_cgroup_namespace(config)
     uid = owner(config) if new_namespace else None
-    if uid and host.euid in (0, uid):
+    if uid:
         yield OwnCgroup(uid)
     late = joins_late(resources)
     if new_namespace or not late:
@@ -235,7 +235,7 @@ def _on_host(uid: int, mappings: tuple[IdMapping, ...]) -> int | None:
     return None
 
 
-def _warn_of_ignored(resources: Resources | None) -> None:
+def warn_of_ignored(resources: Resources | None) -> None:
     block_io = resources.block_io if resources else None
     if block_io is not None and (block_io.leaf_weight or any(one.leaf_weight for one in block_io.weight_device)):
         log.warning("leafWeight has no counterpart on cgroup v2 and is ignored [/linux/resources/blockIO]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -73,6 +74,7 @@ class FakeSystemd:
         assert not self._thread.is_alive()
 
     def _serve(self) -> None:
+        _take_no_signals()
         with self._sock:
             rest = self._authenticate()
             parser = Parser()
@@ -121,9 +123,34 @@ class FakeSystemd:
         )
 
 
-def listen(path: Path) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(5)
-    return listener
+class Server:
+    """Takes connections on a socket until close().  served: one FakeSystemd each, as soon as it comes."""
+
+    def __init__(self, path: Path, answer: Answer) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.served: list[FakeSystemd] = []
+        self._answer = answer
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(5)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends accept(); close() would not
+        self._thread.join(10)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        _take_no_signals()
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.served.append(FakeSystemd(sock, self._answer))
+
+
+def _take_no_signals() -> None:
+    """They are meant for the thread that runs the tests."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

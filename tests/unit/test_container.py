@@ -182,8 +182,18 @@ def test_damaged_record(tmp_path: Path, text: str) -> None:
     assert (salvaged.pid, salvaged.manager(), salvaged.status()) == (0, None, "creating")
 
 
-def test_salvage_takes_what_is_whole(tmp_path: Path) -> None:
-    cgroup = {"kind": "v1", "paths": {"pids": "/sys/fs/cgroup/pids/web1"}, "made": []}
+UNIT = {"kind": "systemd", "files": "v2", "slice": "a.slice", "unit": "b.scope", "user": False}
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        {"kind": "v1", "paths": {"pids": "/sys/fs/cgroup/pids/web1"}, "made": []},
+        {"kind": "v2", "paths": {"": "/sys/fs/cgroup/web1"}, "made": ["/sys/fs/cgroup/web1"]},
+        {"paths": {"": "/c/web1"}, "made": [], **UNIT},
+    ],
+)
+def test_salvage_takes_what_is_whole(tmp_path: Path, cgroup: dict[str, Any]) -> None:
     Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()
     path = tmp_path / "web1" / "state.json"
     assert Container.salvage(str(tmp_path), "web1") is None
@@ -194,3 +204,14 @@ def test_salvage_takes_what_is_whole(tmp_path: Path) -> None:
     assert manager is not None
     assert manager.record() == cgroup
     assert salvaged.record["bundle"] == RECORD["bundle"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"files": "v3"}, {"files": "systemd"}, {"unit": 1}, {"slice": None}, {"user": "no"}, {"paths": {"x": "/c"}}],
+)
+def test_a_record_of_a_unit_that_is_damaged(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    cgroup = {"paths": {"": "/c/web1"}, "made": [], **UNIT, **wrong}
+    Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()
+    with pytest.raises(StateError, match="damaged: cgroup"):
+        Container.load(str(tmp_path), "web1")

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,8 @@ from jeepney import Message
 from ocirt.cgroups import dbus
 from ocirt.cgroups.dbus import JOB_REMOVED, Connection, Refused
 from ocirt.errors import OcirtError
-from tests.support.fakebus import Answer, FakeSystemd, job_removed, listen, member, refusal, reply
+from tests.support.fakebus import Answer, FakeSystemd, Server, job_removed, member, refusal, reply
+from tests.support.runtime import poll
 
 SYSTEMD, MANAGER = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
 MANAGER_PATH, JOB = "/org/freedesktop/systemd1", "/org/freedesktop/systemd1/job/7"
@@ -242,54 +244,56 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def serve(listener: socket.socket, answer: Answer = lambda call: [reply(call)]) -> list[FakeSystemd]:
-    """One connection, as soon as it comes."""
-    accepted: list[FakeSystemd] = []
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    """Listens on a path; what the tests get tells of the connections."""
+    servers: list[Server] = []
 
-    def accept() -> None:
-        sock, _ = listener.accept()
-        listener.close()
-        accepted.append(FakeSystemd(sock, answer))
+    def listen(path: Path) -> Callable[[], list[FakeSystemd]]:
+        server = Server(path, lambda call: [reply(call)])
+        servers.append(server)
+        return lambda: poll(lambda: server.served, "a connection")  # type: ignore[no-any-return]
 
-    threading.Thread(target=accept, daemon=True).start()
-    return accepted
+    yield listen
+    for server in servers:
+        server.close()
 
 
-def test_root_asks_systemd_itself(places: Path) -> None:
-    served = serve(listen(places / "private"))
+def test_root_asks_systemd_itself(places: Path, serve: Any) -> None:
+    served = serve(places / "private")
     dbus.connect(False).close()
-    served[0].join()
-    assert served[0].members() == []
+    served()[0].join()
+    assert served()[0].members() == []
 
 
-def test_root_asks_by_the_bus_where_there_is_nothing_else(places: Path) -> None:
-    served = serve(listen(places / "bus"))
+def test_root_asks_by_the_bus_where_there_is_nothing_else(places: Path, serve: Any) -> None:
+    served = serve(places / "bus")
     dbus.connect(False).close()
-    served[0].join()
-    assert served[0].members() == ["Hello", "AddMatch", "Subscribe"]
+    served()[0].join()
+    assert served()[0].members() == ["Hello", "AddMatch", "Subscribe"]
 
 
-def test_a_user_asks_their_own_systemd(places: Path) -> None:
-    served = serve(listen(places / "run" / "systemd" / "private"))
+def test_a_user_asks_their_own_systemd(places: Path, serve: Any) -> None:
+    served = serve(places / "run" / "systemd" / "private")
     dbus.connect(True).close()
-    served[0].join()
-    assert served[0].members() == []
+    served()[0].join()
+    assert served()[0].members() == []
 
 
-def test_a_users_bus(places: Path) -> None:
-    served = serve(listen(places / "run" / "bus"))
+def test_a_users_bus(places: Path, serve: Any) -> None:
+    served = serve(places / "run" / "bus")
     dbus.connect(True).close()
-    served[0].join()
-    assert served[0].members() == ["Hello", "AddMatch", "Subscribe"]
+    served()[0].join()
+    assert served()[0].members() == ["Hello", "AddMatch", "Subscribe"]
 
 
-def test_a_users_bus_elsewhere(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_bus_elsewhere(places: Path, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     address = {"DBUS_SESSION_BUS_ADDRESS": f"tcp:host=x,port=1;unix:path={places}/else%20where,guid=0"}
     monkeypatch.setattr(dbus.os, "getenv", lambda name: address.get(name, str(places / "run")))
-    served = serve(listen(places / "else where"))
+    served = serve(places / "else where")
     dbus.connect(True).close()
-    served[0].join()
-    assert served[0].members() == ["Hello", "AddMatch", "Subscribe"]
+    served()[0].join()
+    assert served()[0].members() == ["Hello", "AddMatch", "Subscribe"]
 
 
 def test_nobody_listens(places: Path) -> None:
