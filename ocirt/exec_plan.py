@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocirt import system as os
 from ocirt.errors import StateError
-from ocirt.kernel.flags import CLONE_NEWNS, CLONE_NEWUSER
+from ocirt.kernel.flags import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
 from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.descriptors import close_host_descriptors
@@ -48,19 +48,23 @@ class FindNamespaces(Step):
 
 
 class EnterNamespaces(Step):
-    """Joiner: setns(2) by the pidfd; the user namespace last, it gives up the rights over the others."""
+    """Joiner: setns(2) by the pidfd; the user namespace last, it gives up the rights over the others.
 
-    __slots__ = ("user_last",)
+    without: CLONE_NEW* of what is left to the process itself.
+    """
 
-    def __init__(self, user_last: bool) -> None:
+    __slots__ = ("user_last", "without")
+
+    def __init__(self, user_last: bool, without: int = 0) -> None:
         self.at = "/linux/namespaces"
         self.user_last = user_last
+        self.without = without
 
     def describe(self) -> str:
         return "enter the namespaces of init"
 
     def apply(self, box: Box) -> None:
-        wanted = int(box.facts["namespaces"])
+        wanted = int(box.facts["namespaces"]) & ~self.without
         box.kernel.set_dumpable(0)
         last = wanted & CLONE_NEWUSER if self.user_last else 0
         for flags in (wanted & ~last, last):
@@ -69,6 +73,22 @@ class EnterNamespaces(Step):
         if not wanted & CLONE_NEWNS:  # a container without a mount namespace is a changed root
             box.kernel.fchdir(box.root)
             box.kernel.chroot(".")
+
+
+class EnterCgroupNamespace(Step):
+    """Init on cgroup v2: from inside, nsdelegate would not have let it be born in the container's cgroup."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.at = "/linux/namespaces"
+
+    def describe(self) -> str:
+        return "enter the cgroup namespace of init"
+
+    def apply(self, box: Box) -> None:
+        if int(box.facts["namespaces"]) & CLONE_NEWCGROUP:
+            box.kernel.setns(box.fds["init"], CLONE_NEWCGROUP)
 
 
 class OpenRoot(Step):
@@ -96,13 +116,17 @@ def make_exec_plan(
     cgroup = cgroup_stage(host)
     early_filter = not process.no_new_privileges
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
+    # Of a namespace that was joined the owner may be somebody else: then only the joiner has the right to it.
+    enters_cgroup = host.cgroup == "v2" and not (in_userns and "cgroup" in joined_namespaces(linux))
+    without = CLONE_NEWCGROUP if enters_cgroup else 0
     return Plan(
         Stage("namespaces", HOST, (FindNamespaces(container),)),
         Stage("cgroup", HOST, cgroup.open_existing(host, record, container.pid, cgroups) if record else ()),
-        Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns),)),
+        Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns, without),)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("affinity", INIT, initial_affinity(process)),
         Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
+        Stage("namespaces", INIT, (EnterCgroupNamespace(),) if enters_cgroup else ()),
         Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns)),
         Stage("console", INIT, console(process, bind=False)),
         Stage("finish", INIT, lsm(process, host)),

@@ -77,7 +77,7 @@ def memory(read: Read) -> dict[str, Any]:
     swap_limit = _limit(read("memory.swap.max"), UNLIMITED)
     failed = table(read("memory.events")).get("max", 0)
     swap_failed = table(read("memory.swap.events")).get("max", 0)
-    both = swap_limit if UNLIMITED in (swap_limit, limit) else swap_limit + limit
+    both = UNLIMITED if UNLIMITED in (swap_limit, limit) else swap_limit + limit
     return {
         **nonzero({"cache": raw.get("file", 0)}),
         "usage": _entry(used, limit, number(read("memory.peak")), failed),

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 OUTSIDE = "outside"  # in the joiner's PID: the runtime must move init
 
-# Born outside and then moved: the cgroup has reached pids.max, which is no limit to moving; no CLONE_INTO_CGROUP
-# before Linux 5.7.
-MOVE = (errno.EAGAIN, errno.E2BIG, errno.EINVAL)
+# Born outside and then moved: the cgroup has reached pids.max, which is no limit to moving; with nsdelegate no way
+# leads into the cgroup namespace that the joiner is in already; no CLONE_INTO_CGROUP before Linux 5.7.
+MOVE = (errno.EAGAIN, errno.ENOENT, errno.E2BIG, errno.EINVAL)
 # The cgroup gives controllers to those below it, or is threaded.
 REFUSED = (errno.EBUSY, errno.EOPNOTSUPP, errno.ENODEV)
 

@@ -106,32 +106,31 @@ class MountCgroups(MountStep):
 class MountCgroup2(MountStep):
     """v2: the unified hierarchy; where a new mount is not permitted, a bind of what the host shows.
 
-    directory: the host's directory to bind, the runtime's own cgroup.
+    directory: the host's directory to bind.  own_root: the container has a cgroup namespace, in which a new mount
+    shows the container's cgroup as root.  Without it the host's mount is bound: a new one from the host's cgroup
+    namespace would take nsdelegate and its like from the whole hierarchy (cgroup-v2.rst, Mounting).
     """
 
-    __slots__ = ("data", "directory", "flags")
+    __slots__ = ("data", "directory", "flags", "own_root")
 
-    def __init__(self, at: str, target: str, options: MountOptions, directory: str) -> None:
+    def __init__(self, at: str, target: str, options: MountOptions, directory: str, own_root: bool) -> None:
         super().__init__(at, "cgroup", target, options)
         self.flags = options.flags
         self.data = options.data
         self.directory = directory
+        self.own_root = own_root
 
     def describe(self) -> str:
-        return f"mount cgroup2 on {self.target}{self.words}"
+        how = "mount cgroup2" if self.own_root else "bind the host's cgroup2"
+        return f"{how} on {self.target}{self.words}"
 
     def attach(self, box: Box) -> None:
         kernel = box.kernel
         target = kernel.mkdir_in_root(box.root, self.target)
         try:
             check_place(place_in_root(box, target), False)
-            kernel.fchdir(target)
-            try:
-                kernel.mount("cgroup", ".", "cgroup2", self.flags, self.data)
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EBUSY):
-                    raise
-                own = box.manager.paths if box.manager else {}
+            if not (self.own_root and self._mount(box, target)):
+                own = box.manager.paths if box.manager and self.own_root else {}
                 bind_directory(box, own.get("", self.directory), target, self.flags)
             mounted = open_mounted(box, self.target, target)
         finally:
@@ -141,6 +140,17 @@ class MountCgroup2(MountStep):
             self.set_propagation(box, mounted)
         finally:
             kernel.close(mounted)
+
+    def _mount(self, box: Box, target: int) -> bool:
+        """False when it is not permitted: the user namespace does not own the cgroup namespace."""
+        box.kernel.fchdir(target)
+        try:
+            box.kernel.mount("cgroup", ".", "cgroup2", self.flags, self.data)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EBUSY):
+                raise
+            return False
+        return True
 
 
 def bind_directory(box: Box, source: str, target: int, flags: int) -> None:
@@ -161,8 +171,10 @@ def cgroup_mount(mount: MountView, target: str, options: MountOptions, host: Hos
     """The step for a mount of type cgroup or cgroup2.  own_root: there is a cgroup namespace."""
     if host.cgroup == "none":
         raise OcirtError("unsupported", "a cgroup mount: the host has no cgroup hierarchy mounted", at=mount.at)
+    if host.cgroup == "v2" and not own_root:
+        return MountCgroup2(mount.at, target, options, host.unified_mount, False)
     if host.cgroup == "v2" or mount.type == "cgroup2":
-        return MountCgroup2(mount.at, target, options, own_directory(host, "", host.unified_mount))
+        return MountCgroup2(mount.at, target, options, own_directory(host, "", host.unified_mount), True)
     return MountCgroups(mount.at, target, options, hierarchies(host), own_root)
 
 

@@ -12,6 +12,8 @@ from tests.support.bundles import Bundle
 from tests.support.host import Place, cgroup_mounts
 from tests.support.runtime import Runtime, poll
 
+pytestmark = pytest.mark.cgroup_v1("names the files of v1")
+
 PAUSE = ("/bin/probe", "pause")
 MIB = 1 << 20
 

@@ -329,6 +329,7 @@ def test_processes_of_exec_end_with_the_container(runtime: Runtime, bundle: Bund
 
 
 @pytest.mark.differs(crun="wants a v2 cgroup", runc="1.1 on v1 wants controllers before the path")
+@pytest.mark.cgroup_v1("chooses controllers")
 def test_sub_cgroup(runtime: Runtime, running: Bundle, place: Place) -> None:
     (place.cgroup("pids") / running.id / "sub").mkdir()
     out = runtime.ok("exec", "--cgroup", "pids:sub", running.id, "cat", "/proc/self/cgroup").out
@@ -338,6 +339,7 @@ def test_sub_cgroup(runtime: Runtime, running: Bundle, place: Place) -> None:
 
 
 @pytest.mark.differs(crun="other words")
+@pytest.mark.cgroup_v1("chooses controllers")
 def test_bad_sub_cgroup(runtime: Runtime, running: Bundle) -> None:
     runtime.fails("exec", "--cgroup", "nonesuch:sub", running.id, "true", code=255, says="unknown controller nonesuch")
     runtime.fails("exec", "--cgroup", "pids:../..", running.id, "true", code=255, says="sub cgroup path")

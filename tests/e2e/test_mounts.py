@@ -361,6 +361,7 @@ def test_the_base_mounts(runtime: Runtime, bundle: Bundle) -> None:
     assert {"ro", "nosuid", "nodev", "noexec"} <= seen["/sys"].options
 
 
+@pytest.mark.cgroup_v1("one mount per hierarchy")
 @pytest.mark.parametrize("cgroup_namespace", [False, True])
 def test_cgroup_mount(runtime: Runtime, bundle: Bundle, cgroup_namespace: bool) -> None:
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")

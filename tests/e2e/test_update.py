@@ -12,7 +12,10 @@ from tests.support.bundles import Bundle
 from tests.support.host import Place
 from tests.support.runtime import Runtime
 
-pytestmark = pytest.mark.differs(crun="1.8 puts a cgroup without a path elsewhere")
+pytestmark = [
+    pytest.mark.differs(crun="1.8 puts a cgroup without a path elsewhere"),
+    pytest.mark.cgroup_v1("names the files of v1"),
+]
 
 MIB = 1 << 20
 

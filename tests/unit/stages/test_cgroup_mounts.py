@@ -50,8 +50,8 @@ def test_own_directory(own: str, root: str, directory: str) -> None:
     ("host", "kind", "text"),
     [
         (V1, "cgroup", "bind the container's own 2 cgroup hierarchies below /cg (ro)"),
-        (V2, "cgroup", "mount cgroup2 on /cg (ro)"),
-        (V2, "cgroup2", "mount cgroup2 on /cg (ro)"),
+        (V2, "cgroup", "bind the host's cgroup2 on /cg (ro)"),
+        (V2, "cgroup2", "bind the host's cgroup2 on /cg (ro)"),
         (V1, "cgroup2", "mount cgroup2 on /cg (ro)"),
     ],
 )
@@ -106,19 +106,28 @@ def test_cgroup_namespace_has_roots_of_its_own() -> None:
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EBUSY])
 def test_v2_falls_back_to_a_bind(number: int) -> None:
     box, kernel = recorded_box(**ANSWERS, mount=kernel_error(number, "mount"))
-    plan(V2, "ro").apply(box)
+    plan(V2, "ro", own_root=True).apply(box)
     assert ("open_tree", f.AT_FDCWD, "/sys/fs/cgroup/own", f.OPEN_TREE_CLONE | f.AT_RECURSIVE) in kernel.calls
     assert ("mount_setattr", 31, "", f.AT_RECURSIVE, f.MOUNT_ATTR_RDONLY, 0, f.MS_SLAVE) in kernel.calls
 
 
 def test_v2() -> None:
     box, kernel = recorded_box(**ANSWERS)
-    plan(V2, "ro", "nsdelegate").apply(box)
+    plan(V2, "ro", "nsdelegate", own_root=True).apply(box)
     assert ("mount", "cgroup", ".", "cgroup2", f.MS_RDONLY, "nsdelegate") in kernel.calls
+
+
+def test_v2_without_a_namespace_shows_the_host_and_leaves_its_options() -> None:
+    """A new mount from the host's cgroup namespace would set the options of the whole hierarchy anew."""
+    box, kernel = recorded_box(**ANSWERS)
+    plan(V2, "ro").apply(box)
+    assert "mount" not in kernel.names()
+    assert ("open_tree", f.AT_FDCWD, "/sys/fs/cgroup", f.OPEN_TREE_CLONE | f.AT_RECURSIVE) in kernel.calls
+    assert ("mount_setattr", 31, "", f.AT_RECURSIVE, f.MOUNT_ATTR_RDONLY, 0, f.MS_SLAVE) in kernel.calls
 
 
 def test_other_failures_are_failures() -> None:
     box, _ = recorded_box(**ANSWERS, mount=kernel_error(errno.ENODEV, "mount"))
     with pytest.raises(OcirtError) as caught:
-        plan(V2).apply(box)
+        plan(V2, own_root=True).apply(box)
     assert caught.value.errno == errno.ENODEV
