@@ -63,11 +63,15 @@ class V2Manager(Manager):
         if self.directory not in self.made:
             refuse_used(self.directory)
         enable_controllers(self.directory)
-        for directory in self.made:
-            if read_file(directory, "cgroup.type") == "domain invalid":  # below a threaded one it cannot be a domain
-                write_file(directory, "cgroup.type", "threaded")
+        self._follow_parents()
         if _event(self.directory, "frozen"):
             raise OcirtError("cgroup", "container's cgroup unexpectedly frozen", detail=self.directory)
+
+    def _follow_parents(self) -> None:
+        """Below a threaded cgroup a new one cannot be a domain, and is of no use as it is."""
+        for directory in self.made:
+            if read_file(directory, "cgroup.type") == "domain invalid":
+                write_file(directory, "cgroup.type", "threaded")
 
     def delegate(self, uid: int) -> None:
         try:
@@ -123,9 +127,13 @@ class V2Manager(Manager):
 
     def _require_controllers(self, writes: tuple[Write, ...]) -> None:
         """Better than "no such file": what is missing, and where."""
-        enabled = {"", DEVICES, *read_file(self.directory, "cgroup.controllers").split()}
+        missing = self._missing(writes)
+        if missing and self.made and all(name in THREADED for name in missing):
+            enable_controllers(self.directory, missing)
+            self._follow_parents()
+            missing = self._missing(writes)
         for write in writes:
-            if write.controller not in enabled and not write.optional:
+            if write.controller in missing:
                 raise OcirtError(
                     "cgroup",
                     f"cannot set {write.controller} limit: container could not join or create cgroup",
@@ -133,6 +141,10 @@ class V2Manager(Manager):
                     detail=f"controller {write.controller} in {self.directory}",
                     remedy=why_missing(self.directory, write.controller),
                 )
+
+    def _missing(self, writes: tuple[Write, ...]) -> set[str]:
+        enabled = {"", DEVICES, *read_file(self.directory, "cgroup.controllers").split()}
+        return {write.controller for write in writes if not write.optional} - enabled
 
     def watch_oom(self) -> OomWatch:
         from ocirt.cgroups.oom import V2OomWatch
@@ -229,18 +241,23 @@ def _parents(directory: str) -> list[str]:
     return parents[::-1]
 
 
-def enable_controllers(directory: str) -> None:
+def enable_controllers(directory: str, needed: Iterable[str] = ()) -> None:
     """Give every controller that there is to the cgroups on the way to the directory.
 
-    What a parent cannot give is no error here: only a limit that needs it is refused, see why_missing().
+    A parent with processes can give none, or become threaded for those that count threads, and all below with it:
+    not asked of it but for controllers that are needed.  What a parent cannot give is no error here: only a limit
+    that needs it is refused, see why_missing().
     """
     for parent in _parents(directory):
         given = read_file(parent, "cgroup.subtree_control").split()
-        missing = [f"+{name}" for name in read_file(parent, "cgroup.controllers").split() if name not in given]
+        wanted = needed or read_file(parent, "cgroup.controllers").split()
+        missing = [f"+{name}" for name in wanted if name not in given]
         if not missing or _try_enable(parent, " ".join(missing)):
             continue
-        for name in missing:  # the kernel takes all or none
-            _try_enable(parent, name)
+        top = not os.path.exists(f"{parent}/cgroup.type")  # the only one that may have processes and give
+        if needed or top or not _count_processes(parent):
+            for name in missing:  # the kernel takes all or none
+                _try_enable(parent, name)
 
 
 def _try_enable(directory: str, names: str) -> bool:
@@ -265,14 +282,19 @@ def why_missing(directory: str, controller: str) -> str:
 
 
 def _why_not_given(parent: str, controller: str) -> str:
-    fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        count = len(pids_in(fd))
-    finally:
-        os.close(fd)
+    count = _count_processes(parent)
     if count:
         return (
             f"{parent} has {count} process(es) of its own and cannot give controllers to those below:"
             " choose another linux.cgroupsPath, or move them into a cgroup of their own"
         )
     return f"write +{controller} to {parent}/cgroup.subtree_control, or have it done by its owner"
+
+
+def _count_processes(directory: str) -> int:
+    """Those in the cgroup itself."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return len(pids_in(fd))
+    finally:
+        os.close(fd)

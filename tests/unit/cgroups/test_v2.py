@@ -115,6 +115,18 @@ def test_why_missing(top: Path) -> None:
     assert why_missing(str(box), "pids").startswith(f"{top} has 2 process(es)")
 
 
+def test_a_parent_with_processes_is_asked_for_what_is_needed_only(top: Path) -> None:
+    """It would become threaded.  Here every write succeeds, and a file keeps the last one."""
+    box = cgroup(top / "box", "", kind="domain")
+    manager = V2Manager({"": str(box)}, [str(box)])
+    with pytest.raises(OcirtError):
+        manager.write([Write("pids.max", "9", "/pids/limit", "pids")])
+    assert (top / "cgroup.subtree_control").read_text() == "+pids"
+    with pytest.raises(OcirtError):
+        manager.write([Write("pids.max", "9", "", "pids"), Write("memory.max", "9", "", "memory")])
+    assert (top / "cgroup.subtree_control").read_text() == "+pids"
+
+
 def test_an_optional_file_needs_no_controller(top: Path) -> None:
     box = cgroup(top / "box", "")
     V2Manager({"": str(box)}).write([Write("memory.swap.max", "max", "/m", "memory", optional=True)])
@@ -170,13 +182,12 @@ def test_threads_of_a_threaded_cgroup_are_their_process(top: Path, monkeypatch: 
     (box / "cgroup.threads").write_text(f"{os.getpid()}\n0\n99999999\n")
     from ocirt.cgroups import files
 
-    real = files.read_at
+    real = files.os.read_whole
 
-    def read_at(fd: int) -> str:
-        if os.readlink(f"/proc/self/fd/{fd}").endswith("cgroup.procs"):
-            os.close(fd)
+    def read_whole(name: str, dir_fd: int | None = None) -> bytes:
+        if name == "cgroup.procs":
             raise OSError(errno.EOPNOTSUPP, "")
-        return real(fd)
+        return real(name, dir_fd)
 
-    monkeypatch.setattr(files, "read_at", read_at)
+    monkeypatch.setattr(files.os, "read_whole", read_whole)
     assert V2Manager({"": str(box)}).pids() == [os.getpid()]

@@ -34,7 +34,7 @@ from ocirt.stages.cgroup_v2 import (
 )
 from tests.support.recorder import kernel_error, recorded_box
 
-HOST = Host(cgroup="v2", unified_mount="/c", own_cgroups={"": "/user/shell"}, userns=True)
+HOST = Host(cgroup="v2", unified_mount="/c", own_cgroups={"": "/user/shell"})
 SMALL = {"memory": {"limit": 4 << 20}}
 MOUNT = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}
 
