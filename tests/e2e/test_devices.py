@@ -51,7 +51,8 @@ def test_nothing_else(runtime: Runtime, bundle: Bundle) -> None:
 def test_devices_of_the_configuration(runtime: Runtime, bundle: Bundle, kind: str, letter: str) -> None:
     bundle.linux["devices"] = [
         {"path": "/dev/test1", "type": kind, "major": 10, "minor": 666, "fileMode": 0o660, "uid": 11, "gid": 12},
-        {"path": "/dev/deep/er/test2", "type": kind, "major": 8, "minor": 0, "fileMode": 0o600},
+        # podman --device: st_mode as it is, with the type of the file
+        {"path": "/dev/deep/er/test2", "type": kind, "major": 8, "minor": 0, "fileMode": 0o20600},
     ]
     out = runtime.inside(bundle, "umask 077; stat -c '%t:%T %F %a %u:%g' /dev/test1 /dev/deep/er/test2")
     assert out.splitlines() == [f"a:29a {letter} 660 11:12", f"8:0 {letter} 600 0:0"]
