@@ -9,7 +9,7 @@ import errno
 import stat
 
 from ocirt.config.mountopts import ATIME_FLAGS, mount_attributes
-from ocirt.errors import OcirtError
+from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -112,13 +112,24 @@ class Bind(MountStep):
                 check_place(place_in_root(box, target), kernel.statfs_type(tree) == PROC_SUPER_MAGIC)
                 self._set_flags(box, tree)
                 self.set_attributes(box, tree)
-                kernel.move_mount(tree, "", target, "")
+                self._move(box, tree, target, directory)
                 place_in_root(box, tree)
             finally:
                 kernel.close(target)
             self.set_propagation(box, tree)
         finally:
             kernel.close(tree)
+
+    def _move(self, box: Box, tree: int, target: int, directory: bool) -> None:
+        """move_mount(2) says EINVAL where mount(2) says ENOTDIR, which engines have a hint for."""
+        try:
+            box.kernel.move_mount(tree, "", target, "")
+        except KernelError as error:
+            if error.errno != errno.EINVAL or stat.S_ISDIR(box.kernel.fstat(target).st_mode) == directory:
+                raise
+            kinds = ("a directory", "a file") if directory else ("a file", "a directory")
+            what = f"the source is {kinds[0]}, the destination {kinds[1]}: not a directory"
+            raise OcirtError("step-failed", what, call=error.call, errno=errno.ENOTDIR, detail=error.detail) from None
 
     def _open_source(self, box: Box) -> int:
         fd = box.fds.pop(self.name, -1)

@@ -72,10 +72,13 @@ class LookUpExecutable(Step):
         error = _refusal(box, self.name)
         if error is None:
             return
-        reason = os.strerror(error.errno or 0).lower()
-        if error.errno not in (errno.EACCES, errno.EISDIR):
+        number = error.errno or 0
+        reason = os.strerror(number).lower()
+        if number == errno.EISDIR:
+            number = errno.EACCES  # as execve(2) says it; docker makes its exit status 126 of these words
+        elif number != errno.EACCES:
             reason = f"stat {self.name}: {reason}"
-        raise OcirtError("executable", f'exec: "{self.name}": {reason}', errno=error.errno or 0) from error
+        raise OcirtError("executable", f'exec: "{self.name}": {reason}', errno=number) from error
 
 
 def _refusal(box: Box, program: str) -> OSError | None:

@@ -156,3 +156,22 @@ class TestOpenSource:
         box, _ = recorded_box(open_tree=kernel_error(errno.ENOENT, "open_tree"))
         with pytest.raises(OSError, match="No such file"):
             OpenSource("", "mount/0", "/s", f.MS_BIND).apply(box)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        (FILE, DIRECTORY, "the source is a file, the destination a directory"),
+        (DIRECTORY, FILE, "the source is a directory"),
+    ],
+)
+def test_a_file_on_a_directory_is_said_as_mount_says_it(source: Any, target: Any, words: str) -> None:
+    with pytest.raises(OcirtError, match=words) as caught:
+        bind("bind", fstat=[source, target], move_mount=kernel_error(errno.EINVAL, "move_mount"))
+    assert (caught.value.errno, caught.value.call) == (errno.ENOTDIR, "move_mount")
+
+
+def test_another_refusal_stays_as_it_is() -> None:
+    with pytest.raises(OcirtError) as caught:
+        bind("bind", fstat=[DIRECTORY, DIRECTORY], move_mount=kernel_error(errno.EINVAL, "move_mount"))
+    assert (caught.value.errno, caught.value.call) == (errno.EINVAL, "move_mount")

@@ -69,7 +69,7 @@ def test_what_is_nowhere_in_path_is_not_found(name: str) -> None:
     ("answers", "what", "number"),
     [
         ({"stat_mode": files()}, 'exec: "/foo": stat /foo: no such file or directory', errno.ENOENT),
-        ({"stat_mode": DIRECTORY}, 'exec: "/foo": is a directory', errno.EISDIR),
+        ({"stat_mode": DIRECTORY}, 'exec: "/foo": is a directory', errno.EACCES),
         ({"stat_mode": FILE, "eaccess": kernel_error(errno.EACCES)}, 'exec: "/foo": permission denied', errno.EACCES),
         (
             {"stat_mode": kernel_error(errno.ELOOP)},
