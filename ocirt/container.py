@@ -4,6 +4,7 @@
         config.json         exact copy of the bundle's: later edits have no effect (runtime.md, create)
         state.json          the record, written whole to a temporary name, then renamed
         start.sock          init listens here from `created` on; `start` removes it
+        notify/             only with NOTIFY_SOCKET: bound into the container; `start` makes notify.sock in it
 
 The status is derived from facts, never stored: a record may outlive a crash or a reboot.
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 RECORD_VERSION = 1
 LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same container
-CONFIG, RECORD, START_SOCKET = "config.json", "state.json", "start.sock"
+CONFIG, RECORD, START_SOCKET, NOTIFY = "config.json", "state.json", "start.sock", "notify"
 CGROUP_MANAGERS = ("v1", "v2")  # what cgroups.manager_from_record() knows, with or without systemd around it
 
 _ID_PUNCTUATION = "_+-."
@@ -314,6 +315,22 @@ class Container:
 
     def remove_start_socket(self) -> None:
         _unlink_if_there(self.dirfd, START_SOCKET)
+
+    def make_notify_directory(self) -> None:
+        """For sd_notify(3): what the container's program may walk into, but not write."""
+        os.mkdir(NOTIFY, 0o755, dir_fd=self.dirfd)
+        os.chmod(NOTIFY, 0o755, dir_fd=self.dirfd)  # whatever the caller's umask took away
+
+    def wants_notify(self) -> bool:
+        """Whether create was told to make the container's program notify."""
+        try:
+            os.stat(NOTIFY, dir_fd=self.dirfd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def notify_socket(self) -> str:
+        return f"/proc/self/fd/{self.dirfd}/{NOTIFY}/notify.sock"
 
     def _is_at(self, path: str) -> bool:
         try:

@@ -45,10 +45,10 @@ class Options:
     id: container ID.  bundle: absolute path.
     no_pivot, no_new_keyring: as the options of `create`.  preserve_fds: how many descriptors from 3 on the
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
-    systemd_cgroup: systemd makes the cgroup.
+    cgroup_manager: as the global option.  notify: directory on the host for sd_notify(3), or "".
     """
 
-    __slots__ = ("id", "bundle", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env", "systemd_cgroup")
+    __slots__ = ("id", "bundle", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env", "cgroup_manager", "notify")
 
     def __init__(
         self,
@@ -59,7 +59,8 @@ class Options:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         listen_env: tuple[str, ...] = (),
-        systemd_cgroup: bool = False,
+        cgroup_manager: str = "cgroupfs",
+        notify: str = "",
     ) -> None:
         self.id = container_id
         self.bundle = bundle
@@ -67,13 +68,14 @@ class Options:
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds
         self.listen_env = listen_env
-        self.systemd_cgroup = systemd_cgroup
+        self.cgroup_manager = cgroup_manager
+        self.notify = notify
 
 
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
     """What a container is made of, in order."""
     linux, process = config.linux, config.process
-    cgroup = cgroup_stage(host, options.systemd_cgroup)
+    cgroup = cgroup_stage(host, options.cgroup_manager)
     via_joiner = needs_joiner(linux)
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
@@ -81,7 +83,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     last = () if early_filter else seccomp(linux)
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
-        Stage("sources", HOST, mount_sources(config, options.bundle)),
+        Stage("sources", HOST, mount_sources(config, options.bundle), notify(HOST, options)),
         Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
@@ -99,7 +101,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
             network(config),
         ),
         Stage("rootfs", INIT, prepare_root(config, options.bundle, options.no_pivot)),
-        Stage("mounts", INIT, mounts(config, host, options.bundle)),
+        Stage("mounts", INIT, mounts(config, host, options.bundle), notify(INIT, options)),
         Stage("devices", INIT, devices(config)),
         Stage("hooks", INIT, hooks(INIT, config, options)),
         Stage("hooks", ANSWER, hooks(ANSWER, config, options)),
@@ -114,7 +116,9 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage(LIMITS, ANSWER, rlimits(process)),
         *process_stages(process, linux, in_userns, early_filter),
         Stage("hooks", START, hooks(START, config, options)),
-        Stage("exec", START, payload(process, options.preserve_fds, options.listen_env, last) if process else ()),
+        Stage(
+            "exec", START, payload(process, options.preserve_fds, more_environment(options), last) if process else ()
+        ),
         clone_flags=clone_flags(linux),
         via_joiner=via_joiner,
     )
@@ -139,7 +143,7 @@ def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:
 
 
 def start_unit(config: Config, host: Host, options: Options) -> Iterator[Step]:
-    if options.systemd_cgroup:
+    if options.cgroup_manager == "systemd":
         from ocirt.stages import cgroup_systemd as stage
 
         yield from stage.start_unit(config, host, options.id)
@@ -150,6 +154,22 @@ def root_mount(place: str, config: Config, options: Options) -> Iterator[Step]:
         from ocirt.stages import root_mount as stage
 
         yield from stage.copy_root(config, options.bundle) if place == HOST else stage.attach_root()
+
+
+def notify(place: str, options: Options) -> Iterator[Step]:
+    if options.notify:
+        from ocirt.stages import notify as stage
+
+        yield from stage.notify(place, options.notify)
+
+
+def more_environment(options: Options) -> tuple[str, ...]:
+    """What the program's environment gets beside the configuration's."""
+    if not options.notify:
+        return options.listen_env
+    from ocirt.stages.notify import VARIABLE
+
+    return (*options.listen_env, VARIABLE)
 
 
 def network(config: Config) -> Iterator[Step]:

@@ -83,12 +83,16 @@ def seccomp(linux: Linux | None) -> Iterator[Step]:
         yield from stage.seccomp(linux)
 
 
-def cgroup_stage(host: Host, systemd: bool = False) -> ModuleType:
-    """cgroup_v1, cgroup_v2 or, for create, cgroup_systemd, which offer the same functions."""
-    if systemd:
+def cgroup_stage(host: Host, manager: str = "cgroupfs") -> ModuleType:
+    """cgroup_v1, cgroup_v2 or, for create, cgroup_systemd or cgroup_none, which offer the same functions."""
+    if manager == "systemd":
         from ocirt.stages import cgroup_systemd
 
         return cgroup_systemd
+    if manager == "disabled":
+        from ocirt.stages import cgroup_none
+
+        return cgroup_none
     if host.cgroup == "v2":
         from ocirt.stages import cgroup_v2
 

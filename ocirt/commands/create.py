@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocirt import system as os
 from ocirt.config.bundle import open_bundle, read_config
-from ocirt.container import check_id
+from ocirt.container import NOTIFY, check_id
 from ocirt.errors import OcirtError
 from ocirt.host import probe_host
 from ocirt.options import FLAG, VALUE, Option
@@ -46,10 +46,10 @@ def main(g: Globals, options: Parsed) -> int:
 def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None]:
     """What create and run have in common.  The terminal is ours, for a foreground run with process.terminal."""
     check_id(options.args[0])
-    check_cgroup_manager(g)
     listening, listen_env = listen_fds()
     preserve = listening + close_inherited(options.preserve_fds, listening)
-    wishes = Wishes(absolute(options.pid_file), absolute(options.pidfd_socket))
+    notify = os.path.join(g.root, options.args[0], NOTIFY) if os.getenv("NOTIFY_SOCKET") else ""
+    wishes = Wishes(absolute(options.pid_file), absolute(options.pidfd_socket), notify=bool(notify))
     console_socket = absolute(options.console_socket)
     bundle = open_bundle(options.bundle)
     os.chdir(bundle.path)  # hooks start here, and relative paths in config.json are relative to it
@@ -74,16 +74,11 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
             no_new_keyring=options.no_new_keyring,
             preserve_fds=preserve,
             listen_env=listen_env,
-            systemd_cgroup=g.systemd_cgroup,
+            cgroup_manager=g.cgroup_manager,
+            notify=notify,
         ),
     )
     return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal
-
-
-def check_cgroup_manager(g: Globals) -> None:
-    """Another wish must not be ignored: the engine would look for the cgroup elsewhere."""
-    if g.cgroup_manager == "disabled":
-        raise OcirtError("unsupported", f"the cgroup manager {g.cgroup_manager} is not supported yet")
 
 
 def check_console(process: Process | None, console_socket: str, detached: bool) -> None:

@@ -27,7 +27,7 @@ def main(g: Globals, options: Parsed) -> int:
         bundle.path,
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
-        systemd_cgroup=g.systemd_cgroup,
+        cgroup_manager=g.cgroup_manager,
     )
     log.show(make_plan(config, probe_host(), wishes).describe())
     return 0

@@ -41,7 +41,7 @@ def _foreground(g: Globals, options: Parsed) -> int:
     container, terminal = create.create_container(g, options, detached=False)
     with Undo() as undo:
         undo.push(lambda: destroy_once(container))
-        start(container)
+        start(container, foreground=True)
         from ocirt.process.foreground import stay  # the container runs already meanwhile
 
         code = stay(container.pid, terminal)

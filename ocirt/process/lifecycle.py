@@ -28,14 +28,16 @@ class Wishes:
     """What create and exec do besides the plan.
 
     pid_file: absolute path or "".  pidfd_socket: path or "".  console: fd of the connected console socket, or -1.
+    notify: make what sd_notify(3) in the container needs.
     """
 
-    __slots__ = ("pid_file", "pidfd_socket", "console")
+    __slots__ = ("pid_file", "pidfd_socket", "console", "notify")
 
-    def __init__(self, pid_file: str = "", pidfd_socket: str = "", console: int = -1) -> None:
+    def __init__(self, pid_file: str = "", pidfd_socket: str = "", console: int = -1, notify: bool = False) -> None:
         self.pid_file = pid_file
         self.pidfd_socket = pidfd_socket
         self.console = console
+        self.notify = notify
 
 
 def new_box(console: int = -1) -> Box:
@@ -65,6 +67,8 @@ def create(
         undo.push(container.remove)
         box = new_box(wishes.console)
         box.fds[START_SOCKET] = container.listen()
+        if wishes.notify:
+            container.make_notify_directory()
 
         def on_host_done() -> None:
             """From here on `delete` must be able to find what is outside of init, whatever happens to this process."""
@@ -101,13 +105,21 @@ def first_record(config: Config, bundle: str) -> dict[str, Any]:
     }
 
 
-def start(container: Container) -> None:
-    """Let a created container execute its program; returns when it does.  Raises StateError, OcirtError."""
+def start(container: Container, foreground: bool = False) -> None:
+    """Let a created container execute its program; returns when it does.  Raises StateError, OcirtError.
+
+    With NOTIFY_SOCKET it returns when the program has said that it is ready, unless the caller stays in the foreground.
+    """
+    sock = None
     with container.lock():
         require_startable(container.status())
         config = container.config()
         if config.process is None:
             raise StateError("status", "process property must not be empty", at="/process")
+        if os.getenv("NOTIFY_SOCKET") and container.wants_notify():
+            from ocirt.process.notify import listen
+
+            sock = listen(container)
         conversation = container.connect()
         container.remove_start_socket()
         conversation.send(GO)
@@ -119,6 +131,10 @@ def start(container: Container) -> None:
         conversation.close()
         if config.hooks is not None and config.hooks.poststart:
             _poststart(container, config.hooks.poststart)
+    if sock is not None:
+        from ocirt.process.notify import forward, forward_beside
+
+        (forward_beside if foreground else forward)(container, sock)
 
 
 def require_startable(status: str) -> None:

@@ -49,6 +49,7 @@ HOSTS = {
         own_cgroups={"": "/user.slice/user-0.slice/session-1.scope"},
     ),
 }
+MANAGERS = {"systemd": "systemd", "no-cgroup": "disabled"}
 CASES = sorted(path.stem for path in HERE.glob("*.json"))
 
 
@@ -59,7 +60,8 @@ def plan_text(name: str, host: Host) -> str:
         "/bundle",
         no_pivot=name == "no-pivot",
         preserve_fds=2 if name == "minimal" else 0,
-        systemd_cgroup=name == "systemd",
+        cgroup_manager=MANAGERS.get(name, "cgroupfs"),
+        notify="/run/ocirt/web1/notify" if name == "notify" else "",
     )
     return make_plan(config, host, options).describe()
 

@@ -4,6 +4,7 @@
  * does one thing instead:
  *   probe pause            wait for ever, as a payload with no children
  *   probe syscall NR ARG   make one system call, print its result or errno
+ *   probe notify TEXT...   send each text to $NOTIFY_SOCKET, as sd_notify(3) does
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -17,8 +18,10 @@
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -99,11 +102,27 @@ static void process(void)
            getsid(0), getpgid(0), (long long)boot.tv_sec, (long long)monotonic.tv_sec);
 }
 
+/* sd_notify(3): each argument is a message for $NOTIFY_SOCKET */
+static int notify(int count, char **messages)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    strncpy(address.sun_path, getenv("NOTIFY_SOCKET"), sizeof address.sun_path - 1);
+    for (int i = 0; i < count; i++)
+        if (sendto(fd, messages[i], strlen(messages[i]), 0, (struct sockaddr *)&address, sizeof address) < 0) {
+            perror("sendto");
+            return 1;
+        }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "pause") == 0)
         for (;;)
             pause();
+    if (argc > 2 && strcmp(argv[1], "notify") == 0)
+        return notify(argc - 2, argv + 2);
     if (argc > 3 && strcmp(argv[1], "syscall") == 0) {
         long result = syscall(strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0), 0, 0, 0, 0, 0);
         printf("%s\n", result < 0 ? strerrorname_np(errno) : "ok");
