@@ -61,7 +61,7 @@ def page() -> str:
 
 
 def _row(rule: remedies.Rule) -> str:
-    errnos = " ".join(errno.errorcode[number].replace("ENOTSUP", "EOPNOTSUPP") for number in rule.errnos)
+    errnos = " ".join(errno.errorcode[number].replace("ENOTSUP", "EOPNOTSUPP") for number in rule.errnos) or "none"
     cells = (" ".join(rule.stages), " ".join(rule.calls), errnos, rule.word, rule.says.replace("|", "\\|"))
     return f"| {' | '.join(cells)} |\n"
 

@@ -135,7 +135,7 @@ def make_exec_plan(
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
         Stage("limits", INIT, ask_for_rlimits(process)),
         Stage(LIMITS, ANSWER, rlimits(process)),
-        *process_stages(process, linux, in_userns, early_filter),
+        *process_stages(process, linux, in_userns or host.userns, early_filter),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,
         via_joiner=True,

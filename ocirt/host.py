@@ -12,12 +12,16 @@ from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_c
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 _SYSTEMD_BOOTED = "/run/systemd/system"  # sd_booted(3)
 
+# Where newuidmap(1) and newgidmap(1) may be, the best first; the last is NixOS's.
+TOOL_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin")
+
 
 class Host:
     """One machine as the plan sees it.
 
     kernel:         release as (6, 18).            machine: as uname(2) prints it, "x86_64".
-    euid:           effective user id of the runtime.
+    euid, egid:     effective user and group id of the runtime.
+    mapping_tools:  absolute paths of "newuidmap" and "newgidmap", for a user other than root.
     userns:         the runtime is in a user namespace other than the initial one.
     apparmor, selinux: the security module is there and switched on.
     systemd:        whose systemd this process may ask for a cgroup: "system", "user", "" for none.
@@ -33,6 +37,8 @@ class Host:
         "kernel",
         "machine",
         "euid",
+        "egid",
+        "mapping_tools",
         "userns",
         "apparmor",
         "selinux",
@@ -50,6 +56,8 @@ class Host:
         kernel: tuple[int, int] = (6, 1),
         machine: str = "x86_64",
         euid: int = 0,
+        egid: int = 0,
+        mapping_tools: dict[str, str] | None = None,
         userns: bool = False,
         apparmor: bool = False,
         selinux: bool = False,
@@ -63,6 +71,8 @@ class Host:
         self.kernel = kernel
         self.machine = machine
         self.euid = euid
+        self.egid = egid
+        self.mapping_tools = mapping_tools or {}
         self.userns = userns
         self.apparmor = apparmor
         self.selinux = selinux
@@ -72,6 +82,11 @@ class Host:
         self.cgroup_roots = cgroup_roots or {}
         self.unified_mount = unified_mount
         self.own_cgroups = own_cgroups or {}
+
+    @property
+    def rootless(self) -> bool:
+        """Whether the runtime is root of the machine in name only, or not at all."""
+        return self.euid != 0 or self.userns
 
 
 def probe_host() -> Host:
@@ -84,6 +99,8 @@ def probe_host() -> Host:
         kernel=parse_release(system.release),
         machine=system.machine,
         euid=os.geteuid(),
+        egid=os.getegid(),
+        mapping_tools=find_mapping_tools() if os.geteuid() else None,
         userns=os.stat("/proc/self/ns/user").st_ino != _INITIAL_USER_NAMESPACE,
         apparmor=_apparmor_enabled(),
         selinux=" - selinuxfs " in mountinfo,
@@ -94,6 +111,16 @@ def probe_host() -> Host:
         unified_mount=unified,
         own_cgroups=own,
     )
+
+
+def find_mapping_tools() -> dict[str, str]:
+    """The two programs by name.  PATH is the caller's word: only directories that are root's are searched."""
+    return {
+        name: f"{directory}/{name}"
+        for name in ("newuidmap", "newgidmap")
+        for directory in reversed(TOOL_DIRECTORIES)
+        if os.path.exists(f"{directory}/{name}")
+    }
 
 
 def parse_release(release: str) -> tuple[int, int]:

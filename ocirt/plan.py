@@ -13,7 +13,6 @@ from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
 from ocirt.stages.hostname import hostname
 from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
-from ocirt.stages.mappings import mappings
 from ocirt.stages.masks import masks
 from ocirt.stages.mounts import mount_sources, mounts
 from ocirt.stages.namespaces import (
@@ -45,10 +44,21 @@ class Options:
     id: container ID.  bundle: absolute path.
     no_pivot, no_new_keyring: as the options of `create`.  preserve_fds: how many descriptors from 3 on the
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
+    rootless: missing rights over cgroups are borne.
     cgroup_manager: as the global option.  notify: directory on the host for sd_notify(3), or "".
     """
 
-    __slots__ = ("id", "bundle", "no_pivot", "no_new_keyring", "preserve_fds", "listen_env", "cgroup_manager", "notify")
+    __slots__ = (
+        "id",
+        "bundle",
+        "no_pivot",
+        "no_new_keyring",
+        "preserve_fds",
+        "listen_env",
+        "rootless",
+        "cgroup_manager",
+        "notify",
+    )
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class Options:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         listen_env: tuple[str, ...] = (),
+        rootless: bool = False,
         cgroup_manager: str = "cgroupfs",
         notify: str = "",
     ) -> None:
@@ -68,12 +79,15 @@ class Options:
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds
         self.listen_env = listen_env
+        self.rootless = rootless
         self.cgroup_manager = cgroup_manager
         self.notify = notify
 
 
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
-    """What a container is made of, in order."""
+    """What a container is made of, in order.  Raises ConfigError for what a user other than root cannot have."""
+    if host.euid != 0:
+        check_rootless(config)
     linux, process = config.linux, config.process
     cgroup = cgroup_stage(host, options.cgroup_manager)
     via_joiner = needs_joiner(linux)
@@ -84,15 +98,15 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, mount_sources(config, options.bundle), notify(HOST, options)),
-        Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id)),
+        Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id, options.rootless)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
-        Stage("namespaces", JOINER, join_namespaces(linux) if via_joiner else ()),
+        Stage("namespaces", JOINER, join_namespaces(linux, host) if via_joiner else ()),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
         Stage("cgroup", INIT, cgroup.join_cgroup(config, host)),
-        Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux)),
+        Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux, host)),
         Stage(
             "prepare",
             INIT,
@@ -114,7 +128,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("limits", INIT, ask_for_rlimits(process)),
         Stage(LIMITS, ANSWER, rlimits(process)),
-        *process_stages(process, linux, in_userns, early_filter),
+        *process_stages(process, linux, in_userns or host.userns, early_filter),
         Stage("hooks", START, hooks(START, config, options)),
         Stage(
             "exec", START, payload(process, options.preserve_fds, more_environment(options), last) if process else ()
@@ -133,6 +147,19 @@ def plan_state(config: Config, options: Options) -> dict[str, Any]:
 
 
 # What few containers, or none of the small ones, need is imported only for them: 0.1 ms each.
+
+
+def check_rootless(config: Config) -> None:
+    from ocirt.config.checks_rootless import check
+
+    check(config)
+
+
+def mappings(linux: Linux | None, host: Host) -> Iterator[Step]:
+    if linux is not None and "user" in new_namespaces(linux):
+        from ocirt.stages import mappings as stage
+
+        yield from stage.mappings(linux, host)
 
 
 def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 OS = "os"  # as a call: one of Python's os.*, which do not say which call failed
 MOUNT = "mount fsopen fsconfig fsmount move_mount"
 EXEC = "execve execveat"
+RANGES = "give yourself ranges: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, as root"
 
 
 class Rule:
-    """stages, calls, errnos: names with a blank between, "" for any; as a stage also the error's code.
+    """stages, calls: names with a blank between, "" for any; as a stage also the error's code.  errnos: "" for none.
 
     word: must occur in what, step, detail or at.  says: the remedy.  Of the rules that fit the first one counts.
     """
@@ -35,7 +36,7 @@ class Rule:
 
     def fits(self, error: OcirtError) -> bool:
         return (
-            error.errno in self.errnos
+            error.errno in (self.errnos or (0,))
             and (not self.stages or error.stage in self.stages or error.code in self.stages)
             and (not self.calls or (error.call or OS) in self.calls)
             and any(self.word in text for text in (error.what, error.step, error.detail, error.at))
@@ -70,9 +71,18 @@ RULES = (
     Rule("namespaces", "os open openat", "ENOENT", "/ns/",
          "the process or file that held the namespace is gone: correct linux.namespaces[].path"),
     Rule("namespaces", "os open write", "EPERM", "id_map",
-         "the host ids must be yours: give ranges in /etc/subuid and /etc/subgid and install newuidmap, newgidmap"),
+         "the ids must be mapped here, or your own: see /proc/self/uid_map, and whether the host lets users have user"
+         " namespaces (kernel.apparmor_restrict_unprivileged_userns=0)"),
+    Rule("namespaces", "os", "EACCES", "find the namespaces of init",
+         "init hides from all but the host's root until it executes the program: start the container first"),
     Rule("namespaces", "os open write", "EINVAL", "id_map",
          "linux.uidMappings and gidMappings must have at most 340 entries that do not overlap"),
+    Rule("namespaces", "", "", "not allowed",
+         f"a host id is not in your ranges of /etc/subuid or /etc/subgid: correct the mapping, or {RANGES}"),
+    Rule("namespaces", "", "", "error running newuidmap",
+         "newuidmap must be setuid root or have cap_setuid, and no file system on the way nosuid"),
+    Rule("namespaces", "", "", "error running newgidmap",
+         "newgidmap must be setuid root or have cap_setgid, and no file system on the way nosuid"),
     # rootfs and mounts
     Rule("mounts", MOUNT, "EPERM EACCES", "mount proc",
          'a new proc needs a pid namespace of the same user namespace: add {"type": "pid"} to linux.namespaces'
@@ -114,6 +124,8 @@ RULES = (
     Rule("devices", "mknodat mknod", "EPERM", "",
          "making device nodes needs CAP_MKNOD on the host: without it leave out linux.devices, the defaults are"
          " bound"),
+    Rule("devices", "open_tree", "ENOENT", "",
+         "in a user namespace nodes are bound from the host: it must have a node of this path"),
     Rule("pivot_root", "pivot_root", "EINVAL", "",
          "the root of the mount tree is an initramfs or the rootfs is no mount of its own: use --no-pivot"),
     Rule("pivot_root", "pivot_root", "EBUSY", "",

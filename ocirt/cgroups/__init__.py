@@ -107,8 +107,11 @@ class Manager:
         """Whether the cgroup is there."""
         raise NotImplementedError
 
-    def create(self) -> None:
-        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen."""
+    def create(self, bear_denial: bool = False) -> None:
+        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen.
+
+        bear_denial: hierarchies in which the caller may not make any are left out of paths.
+        """
         raise NotImplementedError
 
     def open_for_join(self) -> dict[str, int]:
@@ -223,5 +226,9 @@ def manager_from_record(record: dict[str, Any]) -> Manager:
 def require(manager: Manager | None) -> Manager:
     """The manager of a container that must have one.  Raises OcirtError("cgroup")."""
     if manager is None:
-        raise OcirtError("cgroup", "the container has no cgroup of its own")
+        raise OcirtError(
+            "cgroup",
+            "the container has no cgroup of its own",
+            remedy="it was created without rights over cgroups: have a cgroup delegated, and create it there",
+        )
     return manager

@@ -21,6 +21,8 @@ REMOVE_DEADLINE = 2.0
 MOST_LEVELS = 2048  # directories in a path of PATH_MAX bytes
 # The kernel answers a read during a cgroup's removal with one of these.
 GONE = (errno.ENOENT, errno.ENODEV)
+# What a caller without rights over a hierarchy gets, be it a user or root in a container with a read-only mount.
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -135,6 +137,17 @@ def make_directories(directory: str, made: list[str]) -> None:
             missing.append(missing[-1].rpartition("/")[0])
         else:
             made.append(missing.pop())
+
+
+def may_make(directory: str, made: list[str]) -> bool:
+    """make_directories(), or False when the caller has no right to, or none to what was there already."""
+    try:
+        make_directories(directory, made)
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        return False
+    return os.access(f"{directory}/cgroup.procs", os.W_OK)
 
 
 def remove_tree(directory: str) -> None:

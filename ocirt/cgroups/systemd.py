@@ -81,7 +81,7 @@ class SystemdManager(Manager):
 
     # -- the unit's life -------------------------------------------------------------------------
 
-    def create(self) -> None:
+    def create(self, bear_denial: bool = False) -> None:
         """Load the library, find where the unit will be, refuse a cgroup in use.  On v1 make the directories."""
         from ocirt.cgroups import dbus
 

@@ -9,7 +9,16 @@ import time
 
 from ocirt import system as os
 from ocirt.cgroups import Manager
-from ocirt.cgroups.files import GONE, make_directories, pids_below, read_file, refuse_used, remove_made, write_file
+from ocirt.cgroups.files import (
+    GONE,
+    make_directories,
+    may_make,
+    pids_below,
+    read_file,
+    refuse_used,
+    remove_made,
+    write_file,
+)
 from ocirt.cgroups.paths import one_controller_each
 from ocirt.cgroups.writer import not_mounted, read_all, write_all
 from ocirt.errors import OcirtError
@@ -44,10 +53,14 @@ class V1Manager(Manager):
     def exists(self) -> bool:
         return os.path.isdir(self._process_directory())
 
-    def create(self) -> None:
+    def create(self, bear_denial: bool = False) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
         for directory in sorted(self.directories()):
-            make_directories(directory, self.made)
+            if bear_denial and not may_make(directory, self.made):
+                self.paths = {name: path for name, path in self.paths.items() if path != directory}
+                continue
+            if not bear_denial:
+                make_directories(directory, self.made)
             if directory not in self.made:
                 refuse_used(directory)
         if "cpuset" in self.paths:

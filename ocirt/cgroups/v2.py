@@ -14,6 +14,7 @@ from ocirt.cgroups import DEVICES, Manager
 from ocirt.cgroups.files import (
     GONE,
     make_directories,
+    may_make,
     pids_below,
     pids_in,
     read_file,
@@ -57,9 +58,13 @@ class V2Manager(Manager):
     def exists(self) -> bool:
         return os.path.isdir(self.directory)
 
-    def create(self) -> None:
+    def create(self, bear_denial: bool = False) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
-        make_directories(self.directory, self.made)
+        if not bear_denial:
+            make_directories(self.directory, self.made)
+        elif not may_enter(self.directory) or not may_make(self.directory, self.made):
+            self.paths = {}
+            return
         if self.directory not in self.made:
             refuse_used(self.directory)
         enable_controllers(self.directory)
@@ -298,3 +303,9 @@ def _count_processes(directory: str) -> int:
         return len(pids_in(fd))
     finally:
         os.close(fd)
+
+
+def may_enter(directory: str) -> bool:
+    """Whether the caller may bring processes of their own cgroup into this one beside it: that takes the right to
+    write to the cgroup.procs of the one above both (cgroup-v2.rst, Delegation Containment)."""
+    return os.access(f"{directory.rpartition('/')[0]}/cgroup.procs", os.W_OK)

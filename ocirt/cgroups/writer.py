@@ -113,12 +113,17 @@ def _directory(paths: dict[str, str], write: Write) -> str:
 
 def not_mounted(write: Write) -> OcirtError:
     """The error for a limit whose controller the host does not have."""
+    return without_cgroup(write, f"the host has no {write.controller} hierarchy: mount it or remove the setting")
+
+
+def without_cgroup(write: Write, remedy: str) -> OcirtError:
+    """The error for a limit in a hierarchy in which the container has no cgroup."""
     return OcirtError(
         "cgroup",
         f"cannot set {write.controller} limit: container could not join or create cgroup",
         at=write.at,
         detail=f"controller {write.controller}",
-        remedy=f"the host has no {write.controller} hierarchy: mount it or remove the setting",
+        remedy=remedy,
     )
 
 

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.config.views import Process
     from ocirt.container import Container
+    from ocirt.host import Host
     from ocirt.options import Globals, Parsed
     from ocirt.process.terminal import Terminal
 
@@ -64,9 +65,10 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
         wishes.console = terminal.console
     elif console_socket:
         wishes.console = connect_console(console_socket, "/process/terminal")
+    host = probe_host()
     plan = make_plan(
         config,
-        probe_host(),
+        host,
         Options(
             options.args[0],
             bundle.path,
@@ -74,11 +76,17 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
             no_new_keyring=options.no_new_keyring,
             preserve_fds=preserve,
             listen_env=listen_env,
+            rootless=is_rootless(g, host),
             cgroup_manager=g.cgroup_manager,
             notify=notify,
         ),
     )
     return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal
+
+
+def is_rootless(g: Globals, host: Host) -> bool:
+    """Whether missing rights over cgroups are borne: --rootless decides, or who we are."""
+    return host.rootless if g.rootless == "auto" else g.rootless == "true"
 
 
 def check_console(process: Process | None, console_socket: str, detached: bool) -> None:

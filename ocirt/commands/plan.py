@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocirt import log
-from ocirt.commands.create import BUNDLE, NO_NEW_KEYRING, NO_PIVOT
+from ocirt.commands.create import BUNDLE, NO_NEW_KEYRING, NO_PIVOT, is_rootless
 from ocirt.config.bundle import open_bundle, read_config
 from ocirt.host import probe_host
 from ocirt.plan import Options, make_plan
@@ -22,12 +22,14 @@ def main(g: Globals, options: Parsed) -> int:
     bundle = open_bundle(options.bundle)
     config = read_config(bundle.config_text())
     container_id = options.args[0] if options.args else "ID"
+    host = probe_host()
     wishes = Options(
         container_id,
         bundle.path,
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
+        rootless=is_rootless(g, host),
         cgroup_manager=g.cgroup_manager,
     )
-    log.show(make_plan(config, probe_host(), wishes).describe())
+    log.show(make_plan(config, host, wishes).describe())
     return 0

@@ -168,10 +168,13 @@ class Bind(MountStep):
         return kept
 
 
-def bind_sysfs(box: Box, target: int) -> int:
-    """The host's /sys, read-only with all below it, in place of a new sysfs.  Returns the root of the bind."""
+def bind_sysfs(box: Box, target: int, flags: int) -> int:
+    """The host's /sys, read-only with all below it, in place of a new sysfs.  Returns the root of the bind.
+
+    flags: the MS_* flags of the mount.
+    """
     kernel = box.kernel
     tree: int = kernel.open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | AT_RECURSIVE)
-    kernel.mount_setattr(tree, "", AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0)
+    kernel.mount_setattr(tree, "", AT_RECURSIVE, MOUNT_ATTR_RDONLY | mount_attributes(flags) & _PLAIN, 0)
     kernel.move_mount(tree, "", target, "")
     return tree

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from ocirt import log
 from ocirt.cgroups import manager_from_record, open_manager
+from ocirt.cgroups.writer import without_cgroup
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.pipeline import Step
+from ocirt.stages.namespaces import new_namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,22 +27,37 @@ BIRTH = "cgroup"  # box.fds: the v2 directory, for clone3
 BIRTH_INSTEAD = "cgroup/instead"  # box.fds: another, for when the kernel refuses that one
 OUTSIDE = "cgroup/outside"  # box.fds: where the runtime itself is: `tasks` of its v1 memory cgroup, v2 cgroup.procs
 
+NO_RIGHTS = (
+    "no cgroup here is yours to write: have one delegated (systemd-run --user --scope -p Delegate=yes, on cgroup v2),"
+    " or remove the limit"
+)
+
 
 class CreateCgroup(Step):
-    """Host: make the directories; box.manager is set.  record: as Manager.record() of the empty manager."""
+    """Host: make the directories; box.manager is set.  record: as Manager.record() of the empty manager.
 
-    __slots__ = ("record",)
+    rootless: hierarchies that are denied are left out; box.manager is None when all are.
+    own_pids: the container has a pid namespace, so that the end of init ends it whole.
+    """
 
-    def __init__(self, at: str, record: dict[str, Any]) -> None:
+    __slots__ = ("own_pids", "record", "rootless")
+
+    def __init__(self, at: str, record: dict[str, Any], rootless: bool = False, own_pids: bool = True) -> None:
         self.at = at
         self.record = record
+        self.rootless = rootless
+        self.own_pids = own_pids
 
     def describe(self) -> str:
-        return f"create cgroup {' '.join(sorted(set(self.record['paths'].values())))}"
+        return f"create cgroup {' '.join(sorted(set(self.record['paths'].values())))}{' if allowed' * self.rootless}"
 
     def apply(self, box: Box) -> None:
         box.manager = manager_from_record(self.record)
-        box.manager.create()
+        box.manager.create(self.rootless)
+        if not box.manager.paths:
+            box.manager = None
+            if not self.own_pids:
+                log.warning("no cgroup and no pid namespace: kill and delete will not find all of its processes")
 
     def undo(self, box: Box) -> None:
         if box.manager is not None:
@@ -48,13 +65,14 @@ class CreateCgroup(Step):
 
 
 class WriteLimits(Step):
-    """Host: every limit, before anything runs in the cgroup."""
+    """Host: every limit, before anything runs in the cgroup.  Raises OcirtError when there is no cgroup to limit."""
 
-    __slots__ = ("writes",)
+    __slots__ = ("unified", "writes")
 
-    def __init__(self, at: str, writes: tuple[Write, ...]) -> None:
+    def __init__(self, at: str, writes: tuple[Write, ...], unified: bool = False) -> None:
         self.at = at
         self.writes = writes
+        self.unified = unified
 
     def describe(self) -> str:
         return "write limits: " + ", ".join(
@@ -62,8 +80,13 @@ class WriteLimits(Step):
         )
 
     def apply(self, box: Box) -> None:
-        assert box.manager is not None
-        box.manager.write(self.writes)
+        if box.manager is not None:
+            box.manager.write(self.writes)
+            return
+        refusal = without_cgroup(self.writes[0], NO_RIGHTS)
+        if self.unified:
+            refusal.what = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+        raise refusal
 
 
 class UnshareCgroupNamespace(Step):
@@ -81,20 +104,32 @@ class UnshareCgroupNamespace(Step):
         box.kernel.unshare(CLONE_NEWCGROUP)
 
 
-def make_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError when a limit needs what the host has not, and for intelRdt."""
+def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -> Iterator[Step]:
+    """Place HOST.  Raises OcirtError when a limit needs what the host has not, and for intelRdt.
+
+    rootless: without limits and cgroupsPath, be content with no cgroup where none is permitted.
+    """
     check(config)
     path = config.linux.cgroups_path if config.linux else None
     resources = config.linux.resources if config.linux else None
+    contented = rootless and not path
+    if contented and resources is None and host.cgroup == "none":
+        return
     manager = open_manager(host, path, container_id)
-    writes = manager.limits(resources, devices=not host.userns)
-    yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record())
-    yield WriteLimits("/linux/resources", writes)
+    writes = manager.limits(
+        resources, devices=not host.rootless
+    )  # who is not the host's root can make no device either
+    yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record(), contented, is_new(config, "pid"))
+    if writes:
+        yield WriteLimits("/linux/resources", writes, manager.kind == "v2")
 
 
 def new_cgroup_namespace(config: Config) -> bool:
-    namespaces = config.linux.namespaces if config.linux else ()
-    return any(namespace.type == "cgroup" and namespace.path is None for namespace in namespaces)
+    return is_new(config, "cgroup")
+
+
+def is_new(config: Config, kind: str) -> bool:
+    return kind in new_namespaces(config.linux)
 
 
 def check(config: Config) -> None:

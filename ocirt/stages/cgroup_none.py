@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ocirt.pipeline import Step
 
 
-def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
+def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
     """Place HOST: nothing.  Limits have nowhere to be written; device rules are in every engine's configuration."""
     check(config)
     yield from ()

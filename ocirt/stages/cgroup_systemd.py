@@ -70,8 +70,11 @@ class StartUnit(Step):
         box.manager.start(box.pid, self.properties)
 
 
-def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
-    """Place HOST.  On v1 the hierarchies that systemd does not know are joined as without it."""
+def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
+    """Place HOST.  rootless changes nothing: who asks for a unit gets one.
+
+    On v1 the hierarchies that systemd does not know are joined as without it.
+    """
     check(config)
     manager = _manager(config, host, container_id)
     path = config.linux.cgroups_path if config.linux else None

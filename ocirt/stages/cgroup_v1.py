@@ -44,9 +44,10 @@ class OpenCgroup(Step):
         return "open the cgroup for joining"
 
     def apply(self, box: Box) -> None:
-        assert box.manager is not None
+        if box.manager is None:
+            return
         _keep_for_join(box, box.manager.open_for_join())
-        if self.outside:
+        if self.outside and MEMORY in box.manager.paths:
             box.fds[OUTSIDE] = os.open(f"{self.outside}/tasks", os.O_WRONLY | os.O_CLOEXEC)
 
 
@@ -78,7 +79,7 @@ class OpenExistingCgroup(Step):
 
 
 class JoinCgroup(Step):
-    """Init: join the hierarchies of these controllers."""
+    """Init: join the hierarchies of these controllers, but for those in which the container has no cgroup."""
 
     __slots__ = ("controllers",)
 
@@ -91,7 +92,9 @@ class JoinCgroup(Step):
 
     def apply(self, box: Box) -> None:
         for controller in self.controllers:
-            box.kernel.write(box.fds[f"cgroup/{controller}"], b"0")
+            fd = box.fds.get(f"cgroup/{controller}", -1)
+            if fd >= 0:
+                box.kernel.write(fd, b"0")
 
 
 class LeaveMemoryCgroup(Step):
@@ -106,12 +109,13 @@ class LeaveMemoryCgroup(Step):
         return "leave the memory cgroup until the set-up is done"
 
     def apply(self, box: Box) -> None:
-        box.kernel.write(box.fds[OUTSIDE], b"0")
+        if OUTSIDE in box.fds:
+            box.kernel.write(box.fds[OUTSIDE], b"0")
 
 
-def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
+def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
     """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not, and for intelRdt."""
-    yield from make_cgroup(config, host, container_id)
+    yield from make_cgroup(config, host, container_id, rootless)
     yield open_new(config, host)
 
 
@@ -146,7 +150,8 @@ def open_existing(host: Host, record: dict[str, Any], pid: int, wanted: tuple[st
     Raises UsageError for a --cgroup that does not fit.
     """
     paths = sub_cgroups(record["paths"], wanted)
-    yield OpenExistingCgroup(paths, {} if wanted else _current(host, pid))
+    instead = {} if wanted else _current(host, pid)
+    yield OpenExistingCgroup(paths, {name: path for name, path in instead.items() if name in paths})
 
 
 def join_existing(host: Host) -> Iterator[Step]:

@@ -52,8 +52,8 @@ class OwnCgroup(Step):
         return f"give the cgroup to user {self.uid} of the host"
 
     def apply(self, box: Box) -> None:
-        assert box.manager is not None
-        box.manager.delegate(self.uid)
+        if box.manager is not None:
+            box.manager.delegate(self.uid)
 
 
 class OpenForBirth(Step):
@@ -68,8 +68,8 @@ class OpenForBirth(Step):
         return "open the cgroup for birth in it"
 
     def apply(self, box: Box) -> None:
-        assert box.manager is not None
-        box.fds[BIRTH] = box.manager.open_for_join()[""]
+        if box.manager is not None:
+            box.fds[BIRTH] = box.manager.open_for_join()[""]
 
 
 class OpenForLater(Step):
@@ -162,14 +162,14 @@ def _open_procs(directory: str) -> int:
 # -- create --------------------------------------------------------------------------------------
 
 
-def create_cgroup(config: Config, host: Host, container_id: str) -> Iterator[Step]:
+def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
     """Place HOST.  Raises OcirtError for a setting that v2 has not, and for intelRdt."""
-    yield from make_cgroup(config, host, container_id)
+    yield from make_cgroup(config, host, container_id, rootless)
     resources = config.linux.resources if config.linux else None
     warn_of_ignored(resources)
     new_namespace = new_cgroup_namespace(config)
     uid = owner(config) if new_namespace else None
-    if uid:
+    if uid and host.euid in (0, uid):
         yield OwnCgroup(uid)
     late = joins_late(resources)
     if new_namespace or not late:

@@ -42,7 +42,8 @@ class Mount(MountStep):
     """Mount a file system.
 
     flags: MS_*.  data: as mount(2) takes it.  copy_up: fill the new tmpfs with what it covers.
-    sysfs_fallback: in a user namespace without a network namespace a new sysfs is not permitted; bind the host's.
+    sysfs_fallback: in a user namespace that does not own the network namespace, or whose /sys has parts covered, a
+    new sysfs is not permitted; bind the host's.
     """
 
     __slots__ = ("copy_up", "data", "flags", "fstype", "sysfs_fallback")
@@ -106,7 +107,7 @@ class Mount(MountStep):
         except OSError as error:
             if not self.sysfs_fallback or error.errno != errno.EPERM:
                 raise
-            return bind_sysfs(box, target)
+            return bind_sysfs(box, target, self.flags)
         return open_mounted(box, self.target, target)
 
 
@@ -207,5 +208,5 @@ def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
         elif mount.type in ("cgroup", "cgroup2"):
             yield cgroup_mount(mount, target, options, host, "cgroup" in kinds)
         else:
-            fallback = mount.type == "sysfs" and "user" in kinds and "network" not in kinds
+            fallback = mount.type == "sysfs" and ("user" in kinds or host.userns)
             yield Mount(mount.at, source, target, mount.type or "", options, fallback)

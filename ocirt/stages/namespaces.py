@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.config.views import Linux
+    from ocirt.host import Host
 
-# type in config.json -> (clone flag, name in /proc/PID/ns).  The order is the order of joining:
-# the user namespace last, because joining it gives up the rights over the others.
+# type in config.json -> (clone flag, name in /proc/PID/ns).  The order is the order of joining by root:
+# the user namespace last, because joining it gives up the rights over the others.  A user joins it first,
+# for they have no rights over the others but those that it gives.
 NAMESPACES = {
     "mount": (CLONE_NEWNS, "mnt"),
     "network": (CLONE_NEWNET, "net"),
@@ -184,12 +186,12 @@ def open_namespaces(linux: Linux | None) -> Iterator[Step]:
             yield OpenNamespace(f"{namespace.at}/path", namespace.type, namespace.path)
 
 
-def join_namespaces(linux: Linux | None) -> Iterator[Step]:
+def join_namespaces(linux: Linux | None, host: Host) -> Iterator[Step]:
     """JOINER or INIT: setns in the order of NAMESPACES; then the new time namespace, when it has offsets."""
     if linux is None:
         return
     paths = {namespace.type: namespace.at for namespace in linux.namespaces if namespace.path is not None}
-    for kind in NAMESPACES:
+    for kind in NAMESPACES if host.euid == 0 else ("user", *(kind for kind in NAMESPACES if kind != "user")):
         if kind in paths:
             yield JoinNamespace(paths[kind], kind)
     offsets = linux.time_offsets
@@ -198,10 +200,18 @@ def join_namespaces(linux: Linux | None) -> Iterator[Step]:
         yield SetTimeOffsets("/linux/timeOffsets", "".join(lines))
 
 
+def has_root(linux: Linux) -> bool:
+    """Whether there is a user namespace with a root.  One that maps other ids only leaves init the runtime's own."""
+    if "user" in joined_namespaces(linux):
+        return True
+    maps = linux.uid_mappings, linux.gid_mappings
+    return "user" in new_namespaces(linux) and all(any(one.container_id == 0 for one in lines) for lines in maps)
+
+
 def prepare(linux: Linux | None) -> Iterator[Step]:
     """INIT: its own session, its own user, closed to the eyes of others."""
     yield HideFromPeers()
     yield NewSession()
-    if "user" in new_namespaces(linux) | joined_namespaces(linux):
+    if linux is not None and has_root(linux):
         yield BecomeRoot("/linux/namespaces")
         yield HideFromPeers()  # changing the user id may have made the process dumpable again

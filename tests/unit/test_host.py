@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from ocirt import host as host_module
-from ocirt.host import Host, parse_release, probe_host
+from ocirt import host as module
+from ocirt.host import Host, find_mapping_tools, parse_release, probe_host
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,23 @@ def test_a_host_can_be_made_up() -> None:
     assert (host.cgroup, host.userns, host.cgroup_mounts, host.own_cgroups) == ("v2", True, {}, {})
 
 
+def test_the_mapping_tools_are_looked_for_in_directories_of_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory, name in ((first, "newuidmap"), (second, "newuidmap"), (second, "newgidmap"), (tmp_path, "x")):
+        directory.mkdir(exist_ok=True)
+        (directory / name).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(module, "TOOL_DIRECTORIES", (str(first), str(second)))
+    assert find_mapping_tools() == {"newuidmap": f"{first}/newuidmap", "newgidmap": f"{second}/newgidmap"}
+
+
+@pytest.mark.parametrize(("euid", "userns", "rootless"), [(0, False, False), (0, True, True), (1000, False, True)])
+def test_rootless(euid: int, userns: bool, rootless: bool) -> None:
+    assert Host(euid=euid, userns=userns).rootless == rootless
+
+
 @pytest.mark.parametrize(
     ("euid", "owner", "whose"), [(0, 0, "system"), (1000, 0, "user"), (0, 65534, "user"), (0, None, "")]
 )
@@ -54,6 +72,6 @@ def test_whose_systemd(monkeypatch: pytest.MonkeyPatch, euid: int, owner: int | 
             raise FileNotFoundError
         return SimpleNamespace(st_uid=owner)
 
-    monkeypatch.setattr(host_module.os, "stat", stat)
-    monkeypatch.setattr(host_module.os, "geteuid", lambda: euid)
-    assert host_module._systemd() == whose
+    monkeypatch.setattr(module.os, "stat", stat)
+    monkeypatch.setattr(module.os, "geteuid", lambda: euid)
+    assert module._systemd() == whose

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from ocirt.cgroups import files
 from ocirt.cgroups.files import (
     make_directories,
     pids_below,
@@ -83,3 +85,21 @@ def test_a_used_parent_stays(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b").is_dir()
     remove_tree(f"{tmp_path}/a")
     assert os.listdir(tmp_path) == []
+
+
+def test_may_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr(files.os, "access", lambda path, _mode: path != f"{tmp_path}/there/cgroup.procs")
+    assert not files.may_make(f"{tmp_path}/there", made)
+    assert files.may_make(f"{tmp_path}/new", made)
+    assert made == [f"{tmp_path}/new"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_may_not_make(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: str, mode: int) -> None:
+        raise OSError(number, "denied", path)
+
+    monkeypatch.setattr(files.os, "mkdir", mkdir)
+    assert not files.may_make("/nowhere/new", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -106,7 +107,70 @@ def test_host_steps() -> None:
 
 def test_in_a_user_namespace_the_kernel_takes_no_device_rules() -> None:
     host = Host(cgroup="v1", cgroup_mounts=HOST.cgroup_mounts, own_cgroups=HOST.own_cgroups, userns=True)
-    assert described(create_cgroup(config(), host, "id"))[1][1] == "write limits: "
+    assert [name for name in names(create_cgroup(config(), host, "id")) if name == "WriteLimits"] == []
+
+
+def user_host(kind: str = "v1") -> Host:
+    return Host(euid=1000, cgroup=kind, cgroup_mounts=HOST.cgroup_mounts if kind == "v1" else {})
+
+
+def denied_box(**linux: Any) -> Box:
+    """The box after the host's steps for a user who may write to no cgroup."""
+    box = Box(Kernel())  # type: ignore[arg-type]
+    for step in create_cgroup(config("pid", **linux), user_host(), "id", rootless=True):
+        step.apply(box)
+    return box
+
+
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: str, mode: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("ocirt.system.mkdir", mkdir)
+
+
+@pytest.mark.usefixtures("denied")
+def test_a_user_without_rights_does_without_a_cgroup() -> None:
+    box = denied_box()
+    assert (box.manager, box.fds) == (None, {})
+    for step in (*join_cgroup(config("cgroup"), user_host()), *join_cgroup_late(config(), user_host())):
+        step.apply(box)
+    assert box.kernel.calls == [("unshare", CLONE_NEWCGROUP)]
+
+
+@pytest.mark.usefixtures("denied")
+def test_a_limit_without_rights_is_refused() -> None:
+    with pytest.raises(OcirtError) as caught:
+        denied_box(resources={"pids": {"limit": 5}})
+    error = caught.value
+    assert error.what == "cannot set pids limit: container could not join or create cgroup"
+    assert (error.code, error.at) == ("cgroup", "/linux/resources/pids/limit")
+    assert "delegated" in error.remedy
+
+
+@pytest.mark.usefixtures("denied")
+def test_a_wanted_place_must_be_permitted() -> None:
+    with pytest.raises(PermissionError):
+        denied_box(cgroupsPath="/box")
+
+
+@pytest.mark.usefixtures("denied")
+@pytest.mark.parametrize(("kinds", "warned"), [(("pid",), False), ((), True)])
+def test_without_cgroup_and_pid_namespace_processes_are_lost(
+    kinds: tuple[str, ...], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("ocirt.log.warning", said.append)
+    for step in create_cgroup(config(*kinds), user_host(), "id", rootless=True):
+        step.apply(Box(Kernel()))  # type: ignore[arg-type]
+    assert bool(said) == warned
+
+
+def test_a_host_without_cgroups_is_borne_by_a_user() -> None:
+    assert names(create_cgroup(config(), user_host("none"), "id", rootless=True)) == ["OpenCgroup"]
+    with pytest.raises(OcirtError):
+        list(create_cgroup(config(), user_host("none"), "id"))
 
 
 def test_a_limit_without_its_controller_is_refused_before_anything_is_done() -> None:

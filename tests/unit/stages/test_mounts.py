@@ -33,8 +33,8 @@ def entry(destination: str, kind: str = "tmpfs", *options: str, source: str = "s
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 
-def steps(*entries: dict[str, Any], kinds: tuple[str, ...] = ("mount",)) -> list[Step]:
-    return list(mounts(config(*entries, kinds=kinds), HOST, "/bundle"))
+def steps(*entries: dict[str, Any], kinds: tuple[str, ...] = ("mount",), userns: bool = False) -> list[Step]:
+    return list(mounts(config(*entries, kinds=kinds), Host(userns=True) if userns else HOST, "/bundle"))
 
 
 def test_plan_keeps_the_order() -> None:
@@ -169,17 +169,26 @@ def test_links_to_other_targets_are_followed() -> None:
     assert kernel.calls[0] == ("make_in_root", 1002, "/a", ("symlinks", True))
 
 
-@pytest.mark.parametrize(("kinds", "bound"), [(("mount", "user"), True), (("mount", "user", "network"), False)])
-def test_sysfs_of_somebody_elses_network(kinds: tuple[str, ...], bound: bool) -> None:
+@pytest.mark.parametrize(
+    ("kinds", "userns", "bound"),
+    [
+        (("mount", "user"), False, True),
+        (("mount", "user", "network"), False, True),
+        (("mount",), True, True),
+        (("mount", "network"), False, False),
+    ],
+)
+def test_sysfs_where_a_new_one_is_not_permitted(kinds: tuple[str, ...], userns: bool, bound: bool) -> None:
     box, kernel = recorded_box(**ANSWERS, mount=kernel_error(errno.EPERM, "mount"), open_tree=9)
-    step = steps(entry("/a", "sysfs", "ro"), kinds=kinds)[0]
+    step = steps(entry("/a", "sysfs", "nosuid"), kinds=kinds, userns=userns)[0]
     if not bound:
         with pytest.raises(OcirtError) as caught:
             step.apply(box)
         assert (caught.value.call, caught.value.errno) == ("mount", errno.EPERM)
         return
     step.apply(box)
-    assert ("mount_setattr", 9, "", f.AT_RECURSIVE, f.MOUNT_ATTR_RDONLY, 0) in kernel.calls
+    wanted = f.MOUNT_ATTR_RDONLY | f.MOUNT_ATTR_NOSUID
+    assert ("mount_setattr", 9, "", f.AT_RECURSIVE, wanted, 0) in kernel.calls
     assert ("move_mount", 9, "", 5, "") in kernel.calls
 
 

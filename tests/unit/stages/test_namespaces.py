@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ocirt.config.views import Linux
+from ocirt.host import Host
 from ocirt.kernel import flags
 from ocirt.stages.namespaces import (
     clone_flags,
@@ -65,16 +66,25 @@ def test_a_joiner_only_where_the_kernel_forces_one(kinds: tuple[str, ...], neede
 def test_time_offsets_force_a_joiner_and_are_written_before_anyone_is_inside() -> None:
     config = linux("time", timeOffsets={"monotonic": {"secs": 1, "nanosecs": 2}, "boottime": {"secs": -3}})
     assert needs_joiner(config)
-    (step,) = join_namespaces(config)
+    (step,) = join_namespaces(config, Host())
     assert step.describe() == "make a time namespace with offsets 'boottime -3 0\\nmonotonic 1 2'"
 
 
 def test_the_user_namespace_is_joined_last() -> None:
     config = linux("user=/u", "pid=/p", "network=/n")
-    assert [step.describe() for step in join_namespaces(config)] == [
+    assert [step.describe() for step in join_namespaces(config, Host())] == [
         "join the network namespace",
         "join the pid namespace",
         "join the user namespace",
+    ]
+
+
+def test_a_user_has_no_rights_but_those_that_the_user_namespace_gives() -> None:
+    config = linux("user=/u", "pid=/p", "network=/n")
+    assert [step.describe() for step in join_namespaces(config, Host(euid=1000))] == [
+        "join the user namespace",
+        "join the network namespace",
+        "join the pid namespace",
     ]
 
 
@@ -83,6 +93,17 @@ def test_opening_names_the_pointer_of_the_path() -> None:
     assert (step.at, step.describe()) == ("/linux/namespaces/1/path", "open the network namespace /n")
 
 
+USER = {"namespaces": [{"type": "user"}]}
+
+
+def becomes_root(value: Linux) -> bool:
+    return any("user 0" in step.describe() for step in prepare(value))
+
+
 def test_root_of_the_user_namespace_only_where_there_is_one() -> None:
     assert not any("user 0" in step.describe() for step in prepare(linux("pid")))
-    assert any("user 0" in step.describe() for step in prepare(linux("user")))
+    maps = {"uidMappings": [{"containerID": 0, "hostID": 5, "size": 1}]}
+    assert becomes_root(Linux({**USER, **maps, "gidMappings": maps["uidMappings"]}, "/linux"))
+    others = {"gidMappings": [{"containerID": 7, "hostID": 5, "size": 1}]}
+    assert not becomes_root(Linux({**USER, **maps, **others}, "/linux"))
+    assert becomes_root(Linux({"namespaces": [{"type": "user", "path": "/u"}]}, "/linux"))
