@@ -267,7 +267,10 @@ class Container:
         """A pidfd of init, None when it is gone.  The start time is compared after opening: no pid reuse."""
         try:
             pidfd = os.pidfd_open(self.pid) if self.pid else -1
-        except ProcessLookupError:
+        except OSError as error:
+            # EINVAL: the number is still that of a session, whose leader init was.
+            if error.errno not in (errno.ESRCH, errno.EINVAL):
+                raise
             return None
         if pidfd >= 0 and self.alive():
             return pidfd

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from ocirt import container as module
 from ocirt.container import Container, check_id, list_containers, process_start
 from ocirt.errors import StateError
+from tests.support import records
 
 RECORD: dict[str, Any] = {
     "oci_version": "1.3.0",
@@ -215,3 +217,19 @@ def test_a_record_of_a_unit_that_is_damaged(tmp_path: Path, wrong: dict[str, Any
     Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()
     with pytest.raises(StateError, match="damaged: cgroup"):
         Container.load(str(tmp_path), "web1")
+
+
+def test_a_number_that_is_only_that_of_a_session_any_more(tmp_path: Path) -> None:
+    """init was a session's leader and its children live on: pidfd_open(2) may say EINVAL."""
+    command = ["setsid", "sh", "-c", "sleep 100 >&- & echo $!"]
+    leader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert leader.stdout is not None
+    child = int(leader.stdout.read())
+    leader.wait()
+    try:
+        assert os.getsid(child) == leader.pid
+        container = records.make(tmp_path, "web1", leader.pid)
+        assert container.open_pidfd() is None
+        assert not container.send_signal(9)
+    finally:
+        os.kill(child, 9)
