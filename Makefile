@@ -20,6 +20,8 @@ NEEDS_BUILD := python3-dev gcc libc6-dev
 NEEDS_DEMO  := $(NEEDS_BUILD) busybox-static
 NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
+NEEDS_ENGINES := $(NEEDS_BUILD) python3 busybox-static runc podman conmon buildah containerd docker.io docker-compose catatonit tini \
+	uidmap slirp4netns fuse-overlayfs containernetworking-plugins iptables iproute2 procps util-linux golang-go ca-certificates
 NEEDS_BENCH := $(NEEDS_TEST) time
 NEEDS_GUEST := bash git qemu-system-x86 mmdebstrap e2fsprogs
 
@@ -30,7 +32,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint test test-root test-guest e2e demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: engines help check lint test test-root test-guest e2e demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -91,6 +93,11 @@ conformance: ## the OCI runtime-tools suite on ocirt, runc and crun; rewrites it
 	@$(call needs,$(NEEDS_SUITE))
 	@$(MAKE) --no-print-directory stage .venv/ready
 	$(VENV)/python conformance/run.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun
+
+engines: ## podman, containerd, CRI, docker, swarm, buildah on ocirt and on runc; rewrites docs/engines.md (root)
+	@$(call needs,$(NEEDS_ENGINES))
+	@$(MAKE) --no-print-directory stage
+	$(PYTHON) conformance/engines/engines.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --write
 
 bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (root)
 	@$(call needs,$(NEEDS_BENCH))

@@ -33,6 +33,7 @@ LIMIT = 1800  # seconds for one engine with one runtime
 # name of the file with the checks -> what prints the engine's version
 ENGINES = {
     "podman": "podman --version",
+    "rootless": "podman --version",
     "containerd": "containerd --version",
     "cri": "crictl --version",
     "docker": "/usr/sbin/dockerd --version",

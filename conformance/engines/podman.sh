@@ -20,7 +20,7 @@ CONTAINERS_CONF=$WORK/containers.conf exec podman "$@"
 SH
 chmod +x "$WORK/bin/engine"
 rootfs "$WORK/rootfs"
-tar -C "$WORK/rootfs" -c . | engine import -c 'CMD ["sleep", "10000"]' - box
+tar -C "$WORK/rootfs" -c . | engine import -c 'CMD ["sleep", "10000"]' -c 'ENV PATH=/bin' - box
 is "$RUNTIME_NAME" engine info -f '{{.Host.OCIRuntime.Name}}'
 
 ### after each

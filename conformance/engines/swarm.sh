@@ -38,7 +38,7 @@ JSON
 for name in a b; do
     daemon "dockerd-$name" node "$name" dockerd
     soon node "$name" docker version
-    tar -C "$WORK/rootfs" -c . | node "$name" docker import -c 'CMD ["sleep", "10000"]' - localhost:1/box
+    tar -C "$WORK/rootfs" -c . | node "$name" docker import -c 'CMD ["sleep", "10000"]' -c 'ENV PATH=/bin' - localhost:1/box
     is tested node "$name" docker info -f '{{.DefaultRuntime}}'
 done
 
@@ -103,5 +103,4 @@ SOON=90 soon replicas 6
 ## the service is removed, and nothing of it stays
 node a docker service rm web
 soon sh -c '[ -z "$(node a docker ps -q)$(node b docker ps -q)" ]'
-is '' sh -c 'ls /run/docker/runtime-*/moby 2>/dev/null'
-is '' sh -c 'node b sh -c "ls /run/docker/runtime-*/moby 2>/dev/null"'
+for name in a b; do is '' node "$name" sh -c 'ls /run/docker/runtime-*/moby 2>/dev/null || true'; done
