@@ -153,11 +153,9 @@ def _default_root() -> str:
     if not runtime_dir or not _honours_runtime_dir():
         return f"/run/{APP}"
     root = os.path.abspath(os.path.join(runtime_dir, APP))
-    try:
-        os.mkdir(root, 0o700)
+    if not os.path.exists(root):
+        os.makedirs(root, 0o700)
         os.chmod(root, 0o1700)  # sticky: the XDG specification's mark for "not to be aged out"
-    except FileExistsError:
-        pass
     return root
 
 

@@ -192,6 +192,8 @@ RULES = (
          "the kernel refuses the sysctl's value: see its documentation"),
     Rule("", "os open write", "ENOENT EINVAL", "AppArmor",
          "the AppArmor profile is not loaded or AppArmor is off: see aa-status, or apparmor_parser -r to load it"),
+    Rule("", "os", "EACCES", "/run/ocirt",
+         "set XDG_RUNTIME_DIR to a directory of yours, or name one with --root"),
     # the terminal, the program
     Rule("", "connect", "ECONNREFUSED", "",
          "nobody listens on the socket: start what receives the terminal first"),

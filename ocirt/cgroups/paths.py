@@ -37,6 +37,13 @@ def v2_path(host: Host, cgroups_path: str | None, container_id: str) -> str:
     return (own if own == host.unified_mount else own.rpartition("/")[0]) + path
 
 
+def nearest_above(own: str, directory: str) -> str:
+    """The nearest directory above both, or `own` when that is above the other."""
+    while not f"{directory}/".startswith(f"{own}/"):
+        own = own.rpartition("/")[0]
+    return own
+
+
 def own_directory(host: Host, controller: str) -> str:
     """The runtime's own cgroup in a hierarchy, without a slash at the end."""
     return directory_of(host, controller, host.own_cgroups.get(controller, "/"))

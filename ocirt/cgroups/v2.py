@@ -62,7 +62,7 @@ class V2Manager(Manager):
         """On failure `made` holds what is there, so that remove() can take it back."""
         if not bear_denial:
             make_directories(self.directory, self.made)
-        elif not may_enter(self.directory) or not may_make(self.directory, self.made):
+        elif not may_move_below(self.directory.rpartition("/")[0]) or not may_make(self.directory, self.made):
             self.paths = {}
             return
         if self.directory not in self.made:
@@ -305,7 +305,9 @@ def _count_processes(directory: str) -> int:
         os.close(fd)
 
 
-def may_enter(directory: str) -> bool:
-    """Whether the caller may bring processes of their own cgroup into this one beside it: that takes the right to
-    write to the cgroup.procs of the one above both (cgroup-v2.rst, Delegation Containment)."""
-    return os.access(f"{directory.rpartition('/')[0]}/cgroup.procs", os.W_OK)
+def may_move_below(directory: str) -> bool:
+    """Whether the caller may move processes from one cgroup below the directory to another, or from itself.
+
+    It takes the right to write to cgroup.procs of the nearest one above both (cgroup-v2.rst, Delegation Containment).
+    """
+    return os.access(f"{directory}/cgroup.procs", os.W_OK)

@@ -116,9 +116,8 @@ def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -
     if contented and resources is None and host.cgroup == "none":
         return
     manager = open_manager(host, path, container_id)
-    writes = manager.limits(
-        resources, devices=not host.rootless
-    )  # who is not the host's root can make no device either
+    # Who is not the host's root can make no device either.
+    writes = manager.limits(resources, devices=not host.rootless)
     yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record(), contented, is_new(config, "pid"))
     if writes:
         yield WriteLimits("/linux/resources", writes, manager.kind == "v2")

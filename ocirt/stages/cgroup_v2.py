@@ -12,7 +12,8 @@ import errno
 from ocirt import log
 from ocirt import system as os
 from ocirt.cgroups.files import GONE, read_file
-from ocirt.cgroups.paths import current_paths, own_directory, sub_cgroups
+from ocirt.cgroups.paths import current_paths, nearest_above, own_directory, sub_cgroups
+from ocirt.cgroups.v2 import may_move_below
 from ocirt.pipeline import Step
 from ocirt.stages.cgroup import (
     BIRTH,
@@ -92,19 +93,26 @@ class OpenForLater(Step):
 
 
 class OpenExisting(Step):
-    """Host of exec: the first of the directories and, when there is another, that one for a refusal."""
+    """Host of exec: the first of the directories and, when there is another, that one for a refusal.
 
-    __slots__ = ("directories", "late")
+    own: where a rootless runtime is: the process stays there when it may not move; "" when it must.
+    """
 
-    def __init__(self, directories: tuple[str, ...], late: bool) -> None:
+    __slots__ = ("directories", "late", "own")
+
+    def __init__(self, directories: tuple[str, ...], late: bool, own: str = "") -> None:
         self.at = ""
         self.directories = directories
         self.late = late
+        self.own = own
 
     def describe(self) -> str:
         return f"open cgroup {self.directories[0]} for {'joining later' if self.late else 'birth in it'}"
 
     def apply(self, box: Box) -> None:
+        if self.own and not may_move_below(nearest_above(self.own, self.directories[0])):
+            log.debug(f"the process stays in {self.own}: no permission to move it to {self.directories[0]}")
+            return
         names = [LATE, LATE_INSTEAD] if self.late else [BIRTH, BIRTH_INSTEAD]
         for directory in self.directories:
             try:
@@ -143,6 +151,8 @@ class JoinLate(Step):
         return "join the cgroup"
 
     def apply(self, box: Box) -> None:
+        if LATE not in box.fds:
+            return
         try:
             box.kernel.write(box.fds[LATE], b"0")
         except OSError as error:
@@ -256,7 +266,8 @@ def open_existing(host: Host, record: dict[str, Any], pid: int, wanted: tuple[st
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESRCH):  # init has just ended: another step says so
                 raise
-    yield OpenExisting(tuple(dict.fromkeys(directories)), existing_is_small(record))
+    own = own_directory(host, "") if host.rootless and not wanted else ""
+    yield OpenExisting(tuple(dict.fromkeys(directories)), existing_is_small(record), own)
 
 
 def join_existing(host: Host) -> Iterator[Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,6 +128,31 @@ def test_the_tools_of_the_callers_path_are_not_run(user: User, many_ids: Bundle,
     assert not mark.exists()
 
 
+@pytest.mark.only_ocirt("the remedy is its own")
+def test_a_tool_without_its_rights(runtime: UserRuntime, user: User, many_ids: Bundle) -> None:
+    plain = user.home / "newuidmap-plain"
+    plain.write_bytes(Path("/usr/bin/newuidmap").read_bytes())
+    plain.chmod(0o755)
+    subprocess.run(["mount", "--bind", plain, "/usr/bin/newuidmap"], check=True, timeout=30)
+    try:
+        result = runtime.run(many_ids)
+    finally:
+        subprocess.run(["umount", "/usr/bin/newuidmap"], check=True, timeout=30)
+    assert result.code == 1
+    assert "newuidmap must be setuid root" in result.last_line
+
+
+@pytest.mark.only_ocirt("the remedy is its own")
+def test_no_more_user_namespaces(runtime: UserRuntime, one_id: Bundle, tmp_path: Path) -> None:
+    for which in ("uidMappings", "gidMappings"):
+        one_id.linux[which][0]["hostID"] = 0
+    limit = "unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_user_namespaces; exec \"$@\"' sh"
+    runtime.command = inside(runtime, limit, tmp_path)
+    result = runtime.run(one_id)
+    assert result.code == 1
+    assert "user.max_*_namespaces" in result.last_line
+
+
 def test_the_container_is_not_the_machines_root(runtime: UserRuntime, one_id: Bundle, tmp_path: Path) -> None:
     """What only root may read stays unreadable through a bind, and what the container makes is the user's."""
     secret = tmp_path / "secret"
@@ -194,12 +220,30 @@ def test_a_cgroup_mount(runtime: UserRuntime, one_id: Bundle) -> None:
     assert all(line.split()[5].split(",")[0] == "ro" for line in hierarchies)
 
 
-def test_locked_flags_stay(runtime: UserRuntime, one_id: Bundle) -> None:
+@pytest.fixture
+def locked(user: User) -> Iterator[Path]:
+    """A mount whose flags no user may take away."""
+    path = user.home / "locked"
+    path.mkdir()
+    options = "nosuid,nodev,noexec,noatime,mode=777"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], check=True, timeout=30)
+    yield path
+    subprocess.run(["umount", path], check=True, timeout=30)
+    path.rmdir()
+
+
+@pytest.mark.differs(runc="1.1 cannot keep a locked noatime")
+def test_locked_flags_stay(runtime: UserRuntime, one_id: Bundle, locked: Path) -> None:
     """A bind of what is nosuid and nodev on the host stays so, whatever else is asked of it."""
-    text = runtime.inside(one_id.bind("/dev/shm", "/mnt", "bind", "ro"), "grep ' /mnt ' /proc/self/mountinfo")
-    host = next(line for line in Path("/proc/self/mountinfo").read_text().splitlines() if line.split()[4] == "/dev/shm")
-    locked = {"nosuid", "nodev", "noexec"} & set(host.split()[5].split(","))
-    assert locked | {"ro"} <= set(text.split()[5].split(","))
+    text = runtime.inside(one_id.bind(locked, "/mnt", "bind", "ro"), "grep ' /mnt ' /proc/self/mountinfo")
+    assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= set(text.split()[5].split(","))
+
+
+@pytest.mark.differs(runc="1.1 leaves the flags as they are; later ones refuse", crun="leaves the flags as they are")
+@pytest.mark.parametrize("option", ["suid", "dev", "exec"])
+def test_locked_flags_cannot_be_cleared(runtime: UserRuntime, one_id: Bundle, locked: Path, option: str) -> None:
+    one_id.bind(locked, "/mnt", "bind", option).script("true")
+    assert runtime.run(one_id).code == 1
 
 
 @pytest.mark.parametrize("kind", ["uid", "gid"])
@@ -243,6 +287,14 @@ def test_a_place_needs_rights(runtime: UserRuntime, one_id: Bundle) -> None:
 def test_device_rules_are_left_out(runtime: UserRuntime, one_id: Bundle) -> None:
     one_id.resources(devices=[{"allow": False, "access": "rwm"}])
     assert runtime.inside(one_id, "echo fine") == "fine\n"
+
+
+@pytest.mark.differs(crun="accepts the option and ignores it")
+def test_who_says_rootless_false_wants_a_cgroup(runtime: UserRuntime, one_id: Bundle) -> None:
+    one_id.args("true").save()
+    bundle = ("--bundle", str(one_id.path), one_id.id)
+    runtime.fails("run", *bundle, options=("--rootless", "false"), says="permission denied")
+    runtime.ok("run", *bundle, options=("--rootless", "true"))
 
 
 def test_oom_score(runtime: UserRuntime, one_id: Bundle) -> None:

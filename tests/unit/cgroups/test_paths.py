@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocirt.cgroups.paths import one_controller_each, sub_cgroups, v1_paths, v2_path
+from ocirt.cgroups.paths import nearest_above, one_controller_each, sub_cgroups, v1_paths, v2_path
 from ocirt.errors import UsageError
 from ocirt.host import Host
 
@@ -114,3 +114,11 @@ def test_v2_has_no_controllers_to_choose_from() -> None:
     assert sub_cgroups({"": "/c/box"}, ("a/b",)) == {"": "/c/box/a/b"}
     with pytest.raises(UsageError):
         sub_cgroups({"": "/c/box"}, ("cpu:a",))
+
+
+@pytest.mark.parametrize(
+    ("own", "directory", "above"),
+    [("/c/a/b", "/c/a/x", "/c/a"), ("/c/a", "/c/a/x/y", "/c/a"), ("/c/a/b", "/c/ab", "/c"), ("/c", "/c", "/c")],
+)
+def test_nearest_above(own: str, directory: str, above: str) -> None:
+    assert nearest_above(own, directory) == above

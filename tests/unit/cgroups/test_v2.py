@@ -191,3 +191,24 @@ def test_threads_of_a_threaded_cgroup_are_their_process(top: Path, monkeypatch: 
 
     monkeypatch.setattr(files.os, "read_whole", read_whole)
     assert V2Manager({"": str(box)}).pids() == [os.getpid()]
+
+
+def test_where_the_caller_may_not_move_processes_nothing_is_made(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns the directory but not the one above both can make a cgroup and not use it."""
+    monkeypatch.setattr("ocirt.system.access", lambda path, _mode: path != f"{top}/cgroup.procs")
+    manager = V2Manager({"": f"{top}/box"})
+    manager.create(bear_denial=True)
+    assert (manager.paths, manager.made) == ({}, [])
+    assert not (top / "box").exists()
+
+
+def test_a_denied_directory_is_borne_only_when_asked(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: str, mode: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("ocirt.system.mkdir", mkdir)
+    manager = V2Manager({"": f"{top}/box"})
+    manager.create(bear_denial=True)
+    assert manager.paths == {}
+    with pytest.raises(PermissionError):
+        V2Manager({"": f"{top}/box"}).create()

@@ -12,6 +12,7 @@ import pytest
 
 from ocirt.box import Box
 from ocirt.config.views import Config
+from ocirt.errors import OcirtError
 from ocirt.host import Host
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.stages.cgroup import BIRTH, BIRTH_INSTEAD, OUTSIDE
@@ -211,3 +212,55 @@ def test_joining_late_may_fail() -> None:
     box.fds = {LATE: 7}
     with pytest.raises(OSError, match="busy"):
         JoinLate().apply(box)
+
+
+USER = Host(euid=1000, cgroup="v2", unified_mount="/c", own_cgroups={"": "/user/shell"})
+
+
+def test_a_limit_without_rights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocirt.system.access", lambda _path, _mode: False)
+    box = Box(SimpleNamespace())  # type: ignore[arg-type]
+    create, limits = list(create_cgroup(config("pid", resources={"pids": {"limit": 5}}), USER, "id", rootless=True))[:2]
+    create.apply(box)
+    assert box.manager is None
+    with pytest.raises(OcirtError) as caught:
+        limits.apply(box)
+    assert caught.value.what == "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+    assert (caught.value.code, caught.value.at) == ("cgroup", "/linux/resources/pids/limit")
+
+
+def test_without_rights_init_is_born_where_the_user_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocirt.system.access", lambda _path, _mode: False)
+    box = Box(SimpleNamespace())  # type: ignore[arg-type]
+    for step in create_cgroup(config("pid"), USER, "id", rootless=True):
+        step.apply(box)
+    assert (box.manager, box.fds) == (None, {})
+
+
+@pytest.mark.parametrize(("uid", "given"), [(0, []), (1, [])])
+def test_a_user_gives_the_cgroup_to_nobody_else(uid: int, given: list[str]) -> None:
+    plain = config("cgroup", mounts=[MOUNT], uid=uid)
+    assert [name for name in names(create_cgroup(plain, USER, "id")) if name == "OwnCgroup"] == given
+
+
+@pytest.mark.parametrize(("may", "opened"), [(True, [BIRTH]), (False, [])])
+def test_exec_stays_outside_where_a_user_may_not_move(
+    tmp_path: Path, may: bool, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("box", "own"):
+        (tmp_path / name).mkdir()
+    asked: list[str] = []
+    monkeypatch.setattr("ocirt.system.access", lambda path, _mode: asked.append(path) or may)
+    box = Box(SimpleNamespace())  # type: ignore[arg-type]
+    OpenExisting((f"{tmp_path}/box",), False, f"{tmp_path}/own").apply(box)
+    assert asked == [f"{tmp_path}/cgroup.procs"]
+    assert list(box.fds) == opened
+    for fd in box.fds.values():
+        os.close(fd)
+    JoinLate().apply(box)
+
+
+def test_who_names_a_sub_cgroup_must_get_it(tmp_path: Path) -> None:
+    (step,) = open_existing(USER, {"paths": {"": str(tmp_path)}}, os.getpid(), ("sub",))
+    assert isinstance(step, OpenExisting)
+    assert step.own == ""
