@@ -3,8 +3,7 @@
 A property has the JSON name in Python's manner (noNewPrivileges: no_new_privileges; class: class_).
 An absent member is None, (), {} or the default that the schema gives.
 
-The classes stand here for the type checker.  The interpreter makes one from its table when it is first used: a
-class costs a start 20 us, and a container needs a dozen of these forty.
+The classes stand here for the type checker.  The interpreter needs none of them: a class costs a start 20 us.
 """
 
 from __future__ import annotations
@@ -18,25 +17,47 @@ if TYPE_CHECKING:
 
 
 class View:
-    """A part of config.json.  raw: the object as read; at: its JSON pointer."""
+    """A part of config.json.  raw: the object as read; at: its JSON pointer.
 
-    __slots__ = ("at", "raw")
+    A member is read, and its views are made, when it is first asked for; then it is an attribute like any other.
+    """
 
-    def __init__(self, value: dict[str, Any], at: str = "") -> None:
-        self.raw = value
-        self.at = at
+    raw: dict[str, Any]
+    at: str
+
+    def __init__(self, value: dict[str, Any], at: str = "", members: dict[str, tuple[Any, ...]] | None = None) -> None:
+        self.__dict__["raw"] = value
+        self.__dict__["at"] = at
+        self.__dict__["_members"] = members
 
     def has(self, name: str) -> bool:
         """Whether the JSON member called name is present."""
         return name in self.raw
 
+    if not TYPE_CHECKING:
 
-def _class(name: str) -> Callable[..., Any]:
-    """The class of this name, made when it is first asked for."""
-    found: Callable[..., Any] | None = globals().get(name)
+        def __getattr__(self, name: str) -> Any:
+            row = self.__dict__["_members"].get(name)
+            if row is None:
+                raise AttributeError(f"config.json has no {name} here")
+            _, kind, *more = row
+            found = self.__dict__[name] = _KINDS[kind](self, *more)
+            return found
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"{name} is read-only")
+
+
+def _kind(name: str) -> Callable[..., View]:
+    """What makes a view of this kind of a value and a pointer."""
+    found: Callable[..., View] | None = globals().get(name)
     if found is None:
-        members = {member: _KINDS[kind](*more) for member, kind, *more in _MEMBERS[name]}
-        found = globals()[name] = type(name, (View,), {"__slots__": (), "__module__": __name__, **members})
+        members = {row[0]: row for row in _MEMBERS[name]}
+
+        def found(value: dict[str, Any], at: str = "") -> View:
+            return View(value, at, members)
+
+        globals()[name] = found
     return found
 
 
@@ -45,47 +66,43 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         if name not in _MEMBERS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return _class(name)
+        return _kind(name)
 
 
-def _value(name: str, default: object = None) -> Any:
-    return property(lambda self: self.raw.get(name, default))
+def _value(view: View, name: str, default: object = None) -> Any:
+    return view.raw.get(name, default)
 
 
-def _scalars(name: str) -> Any:
-    return property(lambda self: tuple(self.raw.get(name, ())))
+def _scalars(view: View, name: str) -> tuple[Any, ...]:
+    return tuple(view.raw.get(name, ()))
 
 
-def _map(name: str) -> Any:
-    return property(lambda self: self.raw.get(name, {}))
+def _map(view: View, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = view.raw.get(name, {})
+    return found
 
 
-def _view(name: str, view: str, default: dict[str, Any] | None = None) -> Any:
-    def get(self: View) -> View | None:
-        value = self.raw.get(name, default)
-        return None if value is None else _class(view)(value, f"{self.at}/{name}")
-
-    return property(get)
+def _view(view: View, name: str, kind: str, default: dict[str, Any] | None = None) -> View | None:
+    value = view.raw.get(name, default)
+    return None if value is None else _kind(kind)(value, f"{view.at}/{name}")
 
 
-def _views(name: str, view: str) -> Any:
-    def get(self: View) -> tuple[View, ...]:
-        return tuple(_class(view)(item, f"{self.at}/{name}/{i}") for i, item in enumerate(self.raw.get(name, ())))
+def _views(view: View, name: str, kind: str) -> tuple[View, ...]:
+    items = view.raw.get(name)
+    if not items:
+        return ()
+    made = _kind(kind)
+    return tuple([made(item, f"{view.at}/{name}/{i}") for i, item in enumerate(items)])
 
-    return property(get)
 
-
-def _view_map(name: str, view: str, names: tuple[str, ...] | None = None) -> Any:
+def _view_map(view: View, name: str, kind: str, names: tuple[str, ...] | None = None) -> dict[str, View]:
     """names: the only ones that count; None when every name does."""
-
-    def get(self: View) -> dict[str, View]:
-        return {
-            key: _class(view)(item, f"{self.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
-            for key, item in self.raw.get(name, {}).items()
-            if names is None or key in names
-        }
-
-    return property(get)
+    made = _kind(kind)
+    return {
+        key: made(item, f"{view.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
+        for key, item in view.raw.get(name, {}).items()
+        if names is None or key in names
+    }
 
 
 _KINDS: dict[str, Callable[..., Any]] = {
