@@ -51,13 +51,22 @@ class Modules:
         for needed in self.order.get(module.__name__, ()):
             if needed not in sys.modules:
                 made = sys.modules[needed] = type(sys)(needed)
+                made._need = need  # type: ignore[attr-defined]
                 package, _, name = needed.rpartition(".")
                 if needed in self.packages:
                     made.__path__ = [self.packages[needed]]
                 exec(self.code_of(needed), made.__dict__)  # type: ignore[arg-type]  # what is in order is here
                 if package:
                     setattr(sys.modules[package], name, made)
+        module._need = need  # type: ignore[attr-defined]
         exec(self.code_of(module.__name__), module.__dict__)  # type: ignore[arg-type]
+
+
+def need(name: str) -> ModuleType:
+    """The module of this name, imported if it is not there yet; in the bytecode in place of import statements."""
+    if name not in sys.modules:
+        __import__(name)
+    return sys.modules[name]
 
 
 class Extension:

@@ -58,12 +58,12 @@ def library() -> str:
 def frozen_c(package: Path, installed: str) -> str:
     """The C source of all modules of the package, whose files will lie below `installed`, and of boot.py."""
     sources = write.read_sources(package, write.LAUNCHER)
-    codes = {name: write.compiled(source.tree, f"{installed}/{source.file}") for name, source in sources.items()}
+    order = write.order(sources)
+    codes = {name: source.code(sources, installed) for name, source in sources.items()}
     for name, file in write.files_of(ENCODINGS).items():
         codes[name] = write.compiled(write.stripped(Path(file)), file)
     packages = write.packages(sources, installed)
     packages["encodings"] = os.path.dirname(codes["encodings"].co_filename)
-    order = write.order(sources)
     names = {"ORDER": order, "PACKAGES": packages, "EXTENSIONS": write.files_of(EXTENSIONS)}
     boot = write.with_names(write.stripped(HERE / "boot.py"), names)
     codes[BOOT] = write.compiled(boot, f"{installed}/ocirt/launcher/boot.py")

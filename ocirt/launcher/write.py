@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from types import CodeType
 
 Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
@@ -82,6 +82,25 @@ def stripped(file: Path) -> ast.Module:
     return ast.fix_missing_locations(tree)
 
 
+def without_import_system(tree: ast.Module, modules: Collection[str]) -> ast.Module:
+    """The module with `from ocirt.a import b` written as `b = _need("ocirt.a").b`: see loader.py for _need().
+
+    The import system asks every module that is no package for its __path__, and makes an error that says there is
+    none: 3 us a line.
+    """
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module in modules and node.names[0].name != "*":
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                found = f'_need("{below}")' if below in modules else f'_need("{node.module}").{alias.name}'
+                made = ast.parse(f"{alias.asname or alias.name} = {found}").body
+                body += [ast.increment_lineno(each, node.lineno - 1) for each in made]
+        else:
+            body.append(node)
+    return ast.Module(body, [])
+
+
 def compiled(tree: ast.Module, path: str) -> CodeType:
     """The code of a stripped module; path is what a traceback shows."""
     return compile(tree, path, "exec", dont_inherit=True)
@@ -105,6 +124,10 @@ class Source:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         return names | {name.rpartition(".")[0] for name in names | {self.name}}
+
+    def code(self, modules: Collection[str], installed: str) -> CodeType:
+        """What the launchers execute; the file will lie below `installed`."""
+        return compiled(without_import_system(self.tree, modules), f"{installed}/{self.file}")
 
 
 def order(sources: dict[str, Source]) -> dict[str, tuple[str, ...]]:
@@ -151,7 +174,7 @@ def pack(package: Path, installed: str) -> bytes:
     index: dict[str, tuple[int, int, tuple[str, ...]]] = {}
     body = b""
     for names in bundles(sources):
-        codes = [compiled(sources[name].tree, f"{installed}/{sources[name].file}") for name in names]
+        codes = [sources[name].code(sources, installed) for name in names]
         content = marshal.dumps(codes)
         for name in names:
             index[name] = (HEADER_SIZE + len(body), len(content), names)

@@ -39,6 +39,29 @@ def test_only_what_runs_is_left(tmp_path: Path) -> None:
     ]
 
 
+def test_imports_of_our_own_modules_do_without_the_import_system() -> None:
+    tree = ast.parse("from a.b import c, D as E\nfrom a import b\nfrom a.b import *\nfrom os import path\nimport a.b")
+    changed = write.without_import_system(tree, {"a", "a.b"})
+    assert ast.unparse(changed).split("\n") == [
+        "c = _need('a.b').c",
+        "E = _need('a.b').D",
+        "b = _need('a.b')",
+        "from a.b import *",
+        "from os import path",
+        "import a.b",
+    ]
+    assert [node.lineno for node in changed.body] == [1, 1, 2, 3, 4, 5]
+
+
+def test_modules_are_executed_after_what_they_import() -> None:
+    sources = write.read_sources(TREE / "ocirt", write.LEFT_OUT)
+    for name, needed in write.order(sources).items():
+        done: set[str] = set()
+        for module in (*needed, name):
+            assert sources[module].imports() & sources.keys() - {module} <= done
+            done.add(module)
+
+
 def test_what_the_same_commands_load_is_bundled() -> None:
     files = [write.Source(TREE / "ocirt", file) for file in sorted((TREE / "ocirt").rglob("*.py"))]
     sources = {source.name: source for source in files if not source.name.startswith(write.LEFT_OUT)}
