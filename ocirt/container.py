@@ -78,7 +78,7 @@ class Container:
     what stages/root_mount.py has mounted on the host, or empty), annotations, poststop (hooks to run at delete).
     """
 
-    __slots__ = ("root", "id", "dirfd", "record", "known_config")
+    __slots__ = ("root", "id", "dirfd", "record", "known_config", "locked")
 
     def __init__(self, root: str, container_id: str, dirfd: int, record: dict[str, Any]) -> None:
         self.root = root
@@ -86,6 +86,7 @@ class Container:
         self.dirfd = dirfd
         self.record = record
         self.known_config: Config | None = None
+        self.locked = False  # by this process
 
     @classmethod
     def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
@@ -105,6 +106,7 @@ class Container:
         os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
         boot_facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
         container = cls(root, container_id, dirfd, {**boot_facts, **record})
+        container.locked = True
         try:
             _write_whole(dirfd, CONFIG, config)
             container.save()
@@ -179,8 +181,9 @@ class Container:
                 _remove_tree(path)
 
     def unlock(self) -> None:
-        """End what make() began: other commands may work on the container."""
+        """End what make() or lock() began: other commands may work on the container."""
         fcntl.flock(self.dirfd, fcntl.LOCK_UN)
+        self.locked = False
 
     def lock(self) -> Lock:
         """The container's lock, for a `with` block.  Raises StateError("busy") after LOCK_DEADLINE seconds."""
@@ -345,15 +348,21 @@ class Container:
 
 
 class Lock:
-    """with container.lock(): ...   Waits at most LOCK_DEADLINE seconds for another command."""
+    """with container.lock(): ...   Waits at most LOCK_DEADLINE seconds for another command.
+
+    A lock that make() has taken is gone on with.
+    """
 
     def __init__(self, container: Container) -> None:
         self._container = container
 
     def __enter__(self) -> None:
+        if self._container.locked:
+            return
         _wait_for_lock(self._container.dirfd, self._container.id)
         # The record may have changed, or the container may be gone, while this command waited.
         self._container.record = _read_record(self._container.dirfd)
+        self._container.locked = True
 
     def __exit__(self, *_: object) -> None:
         self._container.unlock()

@@ -27,6 +27,13 @@ INIT = "init"  # the container's first process, up to READY
 START = "start"  # the same process, after `start`
 
 ENDING_SIGNALS = (1, 2, 3, 15)  # SIGHUP SIGINT SIGQUIT SIGTERM
+# Not passed on to a process in the foreground.  SIGKILL and SIGSTOP cannot be caught; 32 and 33 are the C library's
+# own; the rest are our own faults, or what our own reading and writing bring (SIGPIPE, SIGTTIN, SIGTTOU: in the
+# background we stop, as everybody does).
+NOT_FORWARDED = (9, 19, 32, 33, 4, 5, 7, 8, 11, 13, 21, 22)
+FORWARDED = tuple(signal for signal in range(1, _signal.NSIG) if signal not in NOT_FORWARDED)
+# What ends us by default and is not for us: held back until foreground.stay() passes it on.
+HELD_SIGNALS = tuple(signal for signal in FORWARDED if signal not in ENDING_SIGNALS)
 
 
 class Step:

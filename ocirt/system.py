@@ -7,6 +7,7 @@ behind os; what os adds in Python is here as far as it is used, for text only.
 from __future__ import annotations
 
 import sys
+from _stat import S_ISDIR, S_ISLNK  # the public module is Python: 0.1 ms
 from posix import *  # noqa: F403
 from posix import (
     O_CLOEXEC,
@@ -25,7 +26,6 @@ from posix import (
 from posix import (
     environ as _environ,
 )
-from stat import S_ISDIR, S_ISLNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

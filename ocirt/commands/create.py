@@ -40,7 +40,8 @@ MIN_ARGS = MAX_ARGS = 1
 
 def main(g: Globals, options: Parsed) -> int:
     """create returns when init waits for start."""
-    create_container(g, options, detached=True)
+    container, _ = create_container(g, options, detached=True)
+    container.unlock()
     return 0
 
 

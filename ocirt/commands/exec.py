@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
+
 from ocirt.commands.create import absolute, check_console
 from ocirt.config import jsontext
 from ocirt.config.bundle import read_file, read_process
@@ -10,7 +12,7 @@ from ocirt.errors import StateError, UsageError
 from ocirt.exec_plan import make_exec_plan
 from ocirt.host import probe_host
 from ocirt.options import FLAG, LIST, VALUE, Option
-from ocirt.pipeline import Undo
+from ocirt.pipeline import FORWARDED, HELD_SIGNALS, Undo
 from ocirt.process.inherited import close_inherited
 from ocirt.process.launch import kill_child, launch
 from ocirt.process.lifecycle import Wishes, connect_console, hand_over, new_box
@@ -72,10 +74,13 @@ def main(g: Globals, options: Parsed) -> int:
     box = new_box(wishes.console)
     with Undo() as undo:
         undo.push(lambda: kill_child(box))  # nobody would know of a process that was not handed over
+        if not options.detach:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, HELD_SIGNALS)  # until stay(): they are for the program
         launch(plan, box)
         hand_over(wishes, box.pid)
         code = 0
         if not options.detach:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
             from ocirt.process.foreground import stay
 
             code = stay(box.pid, terminal)

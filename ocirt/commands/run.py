@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
+
 from ocirt.commands import create
 from ocirt.kernel.processes import set_child_subreaper
 from ocirt.options import FLAG, Option
-from ocirt.pipeline import Undo
+from ocirt.pipeline import FORWARDED, Undo
 from ocirt.process.lifecycle import destroy_once, start
 
 TYPE_CHECKING = False
@@ -41,6 +43,7 @@ def _foreground(g: Globals, options: Parsed) -> int:
     container, terminal = create.create_container(g, options, detached=False)
     with Undo() as undo:
         undo.push(lambda: destroy_once(container))
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)  # until stay(): they are for the program
         start(container, foreground=True)
         from ocirt.process.foreground import stay  # the container runs already meanwhile
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _stat as stat  # the public module is Python: 0.1 ms
 import errno
-import stat
 
 from ocirt import system as os
 from ocirt.config import checks, jsontext, schema

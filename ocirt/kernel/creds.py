@@ -39,10 +39,15 @@ def capget() -> tuple[int, int, int]:
     return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
 
 
-def read_bounding() -> int:
-    """The capability bounding set as a bit mask (PR_CAPBSET_READ).  EINVAL marks the end of what the kernel knows."""
+def read_bounding(among: int = 2**64 - 1) -> int:
+    """The capability bounding set as a bit mask (PR_CAPBSET_READ), as far as it is among those bits.
+
+    EINVAL marks the end of what the kernel knows.
+    """
     mask = 0
-    for capability in range(64):
+    for capability in range(among.bit_length()):
+        if not among >> capability & 1:
+            continue
         try:
             mask |= prctl("PR_CAPBSET_READ", f.PR_CAPBSET_READ, capability) << capability
         except KernelError as error:

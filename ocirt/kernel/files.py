@@ -9,9 +9,9 @@ Every function raises KernelError with the name of the system call and its argum
 
 from __future__ import annotations
 
+import _stat as stat  # the public module is Python: 0.1 ms
 import _struct as struct  # built in; the public module is a file
 import errno
-import stat
 import sys
 
 from ocirt import system as os

@@ -7,20 +7,21 @@ import select
 
 from ocirt import log
 from ocirt import system as os
+from ocirt.pipeline import FORWARDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.process.terminal import Terminal
 
 SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
-# SIGKILL and SIGSTOP cannot be caught; 32 and 33 are the C library's own; the rest are our own faults, or what
-# our own reading and writing bring (SIGPIPE, SIGTTIN, SIGTTOU: in the background we stop, as everybody does).
-NOT_FORWARDED = (9, 19, 32, 33, 4, 5, 7, 8, 11, 13, 21, 22)
 SIGNALED = 128  # added to the signal's number, as shells do
 
 
 def stay(pid: int, terminal: Terminal | None) -> int:
-    """Wait for our child pid; its exit status, or 128 + the number of the signal that ended it."""
+    """Wait for our child pid; its exit status, or 128 + the number of the signal that ended it.
+
+    Signals may be held back until here: see HELD_SIGNALS.
+    """
     log.release()
     wakeup = _catch_signals()
     pidfd = os.pidfd_open(pid)
@@ -41,9 +42,9 @@ def _catch_signals() -> int:
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for signal in range(1, _signal.NSIG):
-        if signal not in NOT_FORWARDED:
-            _signal.signal(signal, _noted)
+    for signal in FORWARDED:
+        _signal.signal(signal, _noted)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, FORWARDED)
     return reading
 
 

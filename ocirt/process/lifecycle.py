@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import _socket
+import select
 
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
-from ocirt.channel import EOF, ERROR, GO
+from ocirt.channel import EOF, ERROR, GO, LOG
 from ocirt.container import Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
-from ocirt.pipeline import ENDING_SIGNALS, Undo
+from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ocirt.channel import Channel, Record
     from ocirt.config.views import Config, Hook
     from ocirt.pipeline import Plan
 
 SIGKILL = 9
+LOOK_FOR_SIGNALS = 50  # milliseconds between looks, while init runs its hooks
 KILL_DEADLINE = 10.0  # seconds for a killed init to end, as runc allows
 
 
@@ -54,7 +57,7 @@ def new_box(console: int = -1) -> Box:
 def create(
     root: str, container_id: str, config: Config, text: bytes, bundle: str, plan: Plan, wishes: Wishes
 ) -> Container:
-    """Bring the container to `created`.  Raises OcirtError; then nothing of it is left."""
+    """Bring the container to `created`; its lock is still held.  Raises OcirtError; then nothing of it is left."""
     from ocirt.process.launch import launch
 
     # Held back until launch() lets them in, inside the block that takes everything back.
@@ -85,7 +88,6 @@ def create(
         undo.replace(lambda: destroy(container))
         hand_over(wishes, box.pid)
         undo.keep()
-    container.unlock()
     return container
 
 
@@ -122,8 +124,7 @@ def start(container: Container, foreground: bool = False) -> None:
             sock = listen(container)
         conversation = container.connect()
         container.remove_start_socket()
-        conversation.send(GO)
-        record = conversation.receive_past_log()
+        record = _execute(conversation)
         if record.kind == ERROR:
             raise OcirtError.from_record(record.fields)
         if record.kind != EOF:
@@ -135,6 +136,28 @@ def start(container: Container, foreground: bool = False) -> None:
         from ocirt.process.notify import forward, forward_beside
 
         (forward_beside if foreground else forward)(container, sock)
+
+
+def _execute(conversation: Channel) -> Record:
+    """Send GO; init's answer, EOF when it executes its program.  Raises OcirtError("interrupted").
+
+    Signals are held back meanwhile: once the program runs they are for it, and a handler could not tell.
+    """
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
+    poll = select.poll()
+    poll.register(conversation.fileno(), select.POLLIN)
+    try:
+        conversation.send(GO)
+        while True:
+            while not poll.poll(LOOK_FOR_SIGNALS):
+                if _signal.sigpending() & set(ENDING_SIGNALS):
+                    raise OcirtError("interrupted", "interrupted before the program was executed")
+            record = conversation.receive()
+            if record.kind != LOG:
+                return record
+            log.pass_on(*record.fields)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
 
 def require_startable(status: str) -> None:

@@ -5,8 +5,8 @@ User documentation: open_tree(2), move_mount(2), mount_setattr(2); mount(8), "Bi
 
 from __future__ import annotations
 
+import _stat as stat  # the public module is Python: 0.1 ms
 import errno
-import stat
 
 from ocirt.config.mountopts import ATIME_FLAGS, mount_attributes
 from ocirt.errors import KernelError, OcirtError

@@ -77,7 +77,8 @@ class SetCapabilities(Step):
         permitted = self.permitted & have
         # The kernel's rules of capset: effective within permitted, inheritable within what the bounding set allows.
         effective = self.effective & permitted
-        inheritable = self.inheritable & (inherited | have & kernel.read_bounding())
+        bounding = kernel.read_bounding(self.inheritable & ~inherited)
+        inheritable = self.inheritable & (inherited | have & bounding)
         refused = self.permitted & ~permitted | self.effective & ~effective | self.inheritable & ~inheritable
         kernel.clear_ambient()
         kernel.capset(effective, permitted, inheritable)

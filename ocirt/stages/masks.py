@@ -5,8 +5,8 @@ User documentation: config-linux.md, "Masked Paths" and "Readonly Paths".
 
 from __future__ import annotations
 
+import _stat as stat  # the public module is Python: 0.1 ms
 import errno
-import stat
 
 from ocirt import system as os
 from ocirt.kernel.flags import (

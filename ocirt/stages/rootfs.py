@@ -5,8 +5,8 @@ User documentation: mount_namespaces(7), pivot_root(2); config.md, "Root" and "R
 
 from __future__ import annotations
 
+import _stat as stat  # the public module is Python: 0.1 ms
 import errno
-import stat
 
 from ocirt import system as os
 from ocirt.config.mountopts import parse_options

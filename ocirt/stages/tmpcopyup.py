@@ -5,7 +5,7 @@ The tmpfs is filled while it is detached, so nobody sees it half full.
 
 from __future__ import annotations
 
-import stat
+import _stat as stat  # the public module is Python: 0.1 ms
 
 from ocirt import system as os
 from ocirt.config.mountopts import mount_attributes

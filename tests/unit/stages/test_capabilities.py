@@ -54,7 +54,7 @@ def test_sets_are_set_exactly(warnings: list[str]) -> None:
     assert kernel.calls == [
         ("set_keepcaps", False),
         ("capget",),
-        ("read_bounding",),
+        ("read_bounding", KILL),
         ("clear_ambient",),
         ("capset", CHOWN, CHOWN | KILL, KILL),
         ("raise_ambient", 5),
