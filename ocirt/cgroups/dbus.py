@@ -290,14 +290,17 @@ def library() -> ModuleType:
     """
     global _library
     if _library is None:
-        _library = _import()
+        import enum  # of the standard library, and jeepney needs it: the native launcher completes itself for it
+
+        _library = _import(enum.__file__.rpartition("/")[0])
     return _library
 
 
-def _import() -> ModuleType:
+def _import(standard: str) -> ModuleType:
+    """standard: the directory of the standard library."""
     before = list(sys.path)
     try:
-        sys.path += [directory for directory in _package_directories() if directory not in before]
+        sys.path += [directory for directory in _package_directories(standard) if directory not in before]
         import jeepney
         import jeepney.low_level  # an empty directory can be imported too
     except ImportError:
@@ -314,11 +317,10 @@ def _import() -> ModuleType:
     return module
 
 
-def _package_directories() -> list[str]:
-    """Debian's directory and the one of others, where nobody but the library's owner can write."""
-    library = (sys.modules["codecs"].__file__ or "").rpartition("/")[0]
-    owner = os.stat(library).st_uid if library else -1
-    directories = (f"{library.rpartition('/')[0]}/python3/dist-packages", f"{library}/site-packages")
+def _package_directories(standard: str) -> list[str]:
+    """Debian's directory and the one of others, where nobody but the owner of the standard library can write."""
+    owner = os.stat(standard).st_uid
+    directories = (f"{standard.rpartition('/')[0]}/python3/dist-packages", f"{standard}/site-packages")
     return [
         directory
         for directory in directories
