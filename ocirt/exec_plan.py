@@ -15,6 +15,8 @@ from ocirt.stages.scheduling import final_affinity, initial_affinity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ocirt.box import Box
     from ocirt.config.views import Config, Process
     from ocirt.container import Container
@@ -113,7 +115,8 @@ def make_exec_plan(
     """config: of the container; process: what is to run; cgroups: values of --cgroup."""
     linux = config.linux
     record = container.record["cgroup"]
-    cgroup = cgroup_stage(host)
+    attaches = attaches_to_unit(host, record)
+    cgroup = cgroup_stage(host, "systemd" if attaches else "cgroupfs")
     early_filter = not process.no_new_privileges
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Of a namespace that was joined the owner may be somebody else: then only the joiner has the right to it.
@@ -123,6 +126,7 @@ def make_exec_plan(
         Stage("namespaces", HOST, (FindNamespaces(container),)),
         Stage("cgroup", HOST, cgroup.open_existing(host, record, container.pid, cgroups) if record else ()),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns, without),)),
+        Stage("cgroup", BESIDE, cgroup.attach(record, cgroups) if attaches else ()),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("affinity", INIT, initial_affinity(process)),
         Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
@@ -141,3 +145,12 @@ def make_exec_plan(
         via_joiner=True,
         executes_at_once=True,
     )
+
+
+def attaches_to_unit(host: Host, record: dict[str, Any] | None) -> bool:
+    """Whether only a user's systemd can bring a process into the container's cgroup."""
+    if not record or not record.get("user"):
+        return False
+    from ocirt.stages.cgroup_systemd import must_attach
+
+    return must_attach(host, record)

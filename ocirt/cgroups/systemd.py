@@ -155,6 +155,13 @@ class SystemdManager(Manager):
         if actual == "/" or not expected.endswith(actual):
             raise OcirtError("cgroup", f"systemd put {self.unit} into {actual}", detail=f"expected: {expected}")
 
+    def attach(self, pid: int, below: str) -> None:
+        """Have systemd move a process into the unit's cgroup, or into one below it, "/sub"."""
+        from ocirt.cgroups import dbus
+
+        with dbus.connect(self.user) as bus:
+            bus.call("AttachProcessesToUnit", "ssau", (self.unit, below, [pid]))
+
     def change(self, writes: Iterable[Write]) -> None:
         """The unit's properties for its lifetime, then the files; what only checks the usage before either."""
         from ocirt.cgroups import dbus, unit_properties

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from ocirt.cgroups import manager_from_record
 from ocirt.cgroups.limits import device_rules
-from ocirt.cgroups.systemd import SystemdManager, open_systemd_manager
+from ocirt.cgroups.paths import nearest_above, own_directory, sub_cgroups
+from ocirt.cgroups.systemd import SystemdManager, open_systemd_manager, systemd_manager_from_record
 from ocirt.cgroups.unit import SCOPE, unit_properties
 from ocirt.cgroups.unit_properties import annotated, device_properties, properties_of, rounded
+from ocirt.cgroups.v2 import may_move_below
 from ocirt.pipeline import Step
 from ocirt.stages import cgroup_v1
 from ocirt.stages.cgroup import UnshareCgroupNamespace, WriteLimits, check, new_cgroup_namespace
@@ -51,6 +53,23 @@ class ReserveUnit(Step):
         """After the death of init, and only what was started: see SystemdManager.remove()."""
         if box.manager is not None:
             box.manager.remove()
+
+
+class AttachToUnit(Step):
+    """Beside, of exec: the process into the unit's cgroup, by systemd.  below: "" or "/sub"."""
+
+    __slots__ = ("below", "record")
+
+    def __init__(self, record: dict[str, Any], below: str) -> None:
+        self.at = ""
+        self.record = record
+        self.below = below
+
+    def describe(self) -> str:
+        return f"attach the process to {self.record['unit']}{self.below}"
+
+    def apply(self, box: Box) -> None:
+        systemd_manager_from_record(self.record).attach(box.pid, self.below)
 
 
 class StartUnit(Step):
@@ -116,6 +135,35 @@ def join_cgroup_late(config: Config, host: Host) -> Iterator[Step]:
     """Place INIT, after everything else."""
     if host.cgroup != "v2":
         yield from cgroup_v1.join_cgroup_late(config, host)
+
+
+# -- exec, where the caller's rights do not reach the unit ----------------------------------------
+
+
+def must_attach(host: Host, record: dict[str, Any]) -> bool:
+    """Whether the caller may not move a process from their own cgroup to the container's: a login session is not
+    below the user's systemd."""
+    return not may_move_below(nearest_above(own_directory(host, ""), record["paths"][""]))
+
+
+def open_existing(host: Host, record: dict[str, Any], pid: int, wanted: tuple[str, ...]) -> Iterator[Step]:
+    """Place HOST: nothing is opened."""
+    yield from ()
+
+
+def attach(record: dict[str, Any], wanted: tuple[str, ...]) -> Iterator[Step]:
+    """Place BESIDE.  wanted: the values of --cgroup.  Raises UsageError for one that does not fit."""
+    yield AttachToUnit(record, sub_cgroups(record["paths"], wanted)[""].removeprefix(record["paths"][""]))
+
+
+def join_existing(host: Host) -> Iterator[Step]:
+    """Place INIT, first: nothing."""
+    yield from ()
+
+
+def join_existing_late(host: Host, record: dict[str, Any]) -> Iterator[Step]:
+    """Place INIT, after everything else: nothing."""
+    yield from ()
 
 
 def _manager(config: Config, host: Host, container_id: str) -> SystemdManager:

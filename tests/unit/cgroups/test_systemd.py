@@ -265,6 +265,12 @@ def test_ending_signals_wait_for_the_answer_to_the_start(group: Path, bus: Any) 
     assert not {1, 2, 3, 15} & _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
 
 
+def test_attach(group: Path, bus: Any) -> None:
+    asked = bus(AttachProcessesToUnit=ok())
+    manager(group).attach(42, "/sub")
+    assert asked.calls == [("AttachProcessesToUnit", (UNIT, "/sub", [42]))]
+
+
 # -- change --------------------------------------------------------------------------------------
 
 

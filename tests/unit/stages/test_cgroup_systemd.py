@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocirt.box import Box
+from ocirt.cgroups import v2
 from ocirt.cgroups.systemd import SystemdManager
 from ocirt.config.views import Config
-from ocirt.errors import ConfigError, OcirtError
+from ocirt.errors import ConfigError, OcirtError, UsageError
 from ocirt.host import Host
 from ocirt.pipeline import Step
-from ocirt.stages import cgroup_v1
+from ocirt.stages import cgroup_systemd, cgroup_v1
 from ocirt.stages.cgroup import UnshareCgroupNamespace, WriteLimits
 from ocirt.stages.cgroup_systemd import (
     ReserveUnit,
@@ -158,3 +160,41 @@ def test_what_the_steps_do() -> None:
     start.undo(box)  # init lives: nothing is stopped under it
     reserve.undo(box)
     assert unit.done == [("start", 42, ()), "remove"]
+
+
+# -- exec ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("writable", "attaches"), [("", True), ("user", True), ("user/delegated", False)])
+def test_exec_by_systemd_only_where_the_caller_may_not_move_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writable: str, attaches: bool
+) -> None:
+    """The runtime and the container are below user/delegated, whose cgroup.procs is what counts."""
+    host = Host(cgroup="v2", unified_mount=str(tmp_path), own_cgroups={"": "/user/delegated/podman"})
+    record = {"paths": {"": f"{tmp_path}/user/delegated/user.slice/x.scope"}, "unit": "x.scope"}
+    allowed = f"{tmp_path}/{writable}/cgroup.procs"
+    monkeypatch.setattr(v2.os, "access", lambda path, mode: path == allowed)
+    assert cgroup_systemd.must_attach(host, record) == attaches
+
+
+def test_a_session_is_not_below_the_users_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(v2.os, "access", lambda path, mode: asked.append(path))
+    host = Host(cgroup="v2", unified_mount="/c", own_cgroups={"": "/u/session-1.scope"})
+    assert cgroup_systemd.must_attach(host, {"paths": {"": "/c/u/user@1.service/user.slice/x.scope"}})
+    assert asked == ["/c/u/cgroup.procs"]
+
+
+def test_attach(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(SystemdManager, "attach", lambda self, pid, below: done.append((self.unit, pid, below)))
+    unit = {"kind": "systemd", "files": "v2", "slice": "user.slice", "unit": "x.scope", "user": True, "made": []}
+    record = {**unit, "paths": {"": "/c/x.scope"}}
+    box = Box(Recorder())  # type: ignore[arg-type]
+    box.pid = 42
+    for wanted in ((), ("sub",), ("/a/b",)):
+        for step in cgroup_systemd.attach(record, wanted):
+            step.apply(box)
+    assert done == [("x.scope", 42, ""), ("x.scope", 42, "/sub"), ("x.scope", 42, "/a/b")]
+    with pytest.raises(UsageError, match="leads out of the container's cgroup"):
+        list(cgroup_systemd.attach(record, ("../y",)))
