@@ -88,25 +88,18 @@ def memory(memory: Memory, present: Present) -> Iterator[Write]:
 def _swap(memory: Memory, limit: int, swap: int, present: Present) -> str:
     """memory.swap counts memory and swap together, memory.swap.max swap alone.  "" when nothing is to be written.
 
-    An update that gives one of the two takes the other from the files; their sum is what v1 would have kept.
+    An update of swap alone takes the limit from its file; an update of the limit alone leaves swap alone.
     """
     if swap == -1 or (limit == -1 and not swap):
         return "max"
-    if limit == -1:
+    if not swap:
+        return ""
+    limit = limit or _number(present("memory.max"))
+    if limit < 0:
         return str(swap)
-    if swap > 0:
-        limit = limit or _number(present("memory.max"))
-        return str(swap) if limit < 0 else str(_difference(swap, limit, f"{memory.at}/swap"))
-    old_limit, old_swap = _number(present("memory.max")), _number(present("memory.swap.max"))
-    if limit > 0 and old_limit >= 0 and old_swap >= 0:
-        return str(_difference(old_limit + old_swap, limit, f"{memory.at}/limit"))
-    return ""
-
-
-def _difference(swap: int, limit: int, at: str) -> int:
     if swap < limit:
-        raise OcirtError("cgroup", "memory+swap limit should be >= memory limit", at=at)
-    return swap - limit
+        raise OcirtError("cgroup", "memory+swap limit should be >= memory limit", at=f"{memory.at}/swap")
+    return str(swap - limit)
 
 
 def _checks(memory: Memory, limit: int) -> Iterator[Write]:
