@@ -74,7 +74,8 @@ class Container:
 
     id: the container ID.  dirfd: O_PATH-like fd of its directory.  record: the plain values of state.json:
     version, id, oci_version, bundle, rootfs, created (RFC 3339), owner (uid), pid, start_time (clock ticks
-    since boot), boot_id, cgroup (the manager's record or None), root_mount (path and marks of
+    since boot), boot_id, cgroup (the manager's record or None), cgroup_wanted (directories that create is about to
+    make, empty when cgroup says which it made), root_mount (path and marks of
     what stages/root_mount.py has mounted on the host, or empty), annotations, poststop (hooks to run at delete).
     """
 
@@ -104,8 +105,8 @@ class Container:
         dirfd = _open_directory(root, container_id)
         fcntl.flock(dirfd, fcntl.LOCK_EX)  # until the creating process ends: others wait or say "busy"
         os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
-        boot_facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
-        container = cls(root, container_id, dirfd, {**boot_facts, **record})
+        facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
+        container = cls(root, container_id, dirfd, {**facts, "cgroup_wanted": [], **record})
         container.locked = True
         try:
             _write_whole(dirfd, CONFIG, config)
@@ -141,7 +142,7 @@ class Container:
         except (FileNotFoundError, NotADirectoryError):
             return None
         _wait_for_lock(dirfd, container_id)
-        record: dict[str, Any] = {name: kind() for name, kind in _RECORD_TYPES.items()}
+        record: dict[str, Any] = {name: kind() for name, kind in _RECORD_TYPES.items()} | {"cgroup_wanted": []}
         try:
             _read_record(dirfd)
         except StateError:
@@ -157,6 +158,8 @@ class Container:
             record |= {name: found[name] for name, kind in _RECORD_TYPES.items() if type(found.get(name)) is kind}
             if _is_cgroup(found.get("cgroup")):
                 record["cgroup"] = found["cgroup"]
+            if _is_list_of_text(found.get("cgroup_wanted")):
+                record["cgroup_wanted"] = found["cgroup_wanted"]
         return cls(root, container_id, dirfd, record)
 
     def save(self) -> None:
@@ -431,6 +434,8 @@ def _read_record(dirfd: int) -> dict[str, Any]:
             raise _damaged(f"{RECORD} is damaged: {name} is missing or of another type")
     if record.get("cgroup") and not _is_cgroup(record["cgroup"]):
         raise _damaged(f"{RECORD} is damaged: cgroup")
+    if not _is_list_of_text(record.setdefault("cgroup_wanted", [])):
+        raise _damaged(f"{RECORD} is damaged: cgroup_wanted")
     record.setdefault("cgroup", None)  # null is dropped by the parser
     return record
 
@@ -444,9 +449,13 @@ def _is_cgroup(value: object) -> bool:
         and value.get("kind") in CGROUP_MANAGERS
         and isinstance(value.get("paths"), dict)
         and (value["kind"] != "v2" or list(value["paths"]) == [""])
-        and isinstance(value.get("made"), list)
-        and all(isinstance(path, str) for path in (*value["paths"].values(), *value["made"]))
+        and _is_list_of_text(value.get("made"))
+        and _is_list_of_text([*value["paths"].values()])
     )
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _is_unit(value: dict[str, Any]) -> bool:

@@ -122,6 +122,15 @@ def _open_if_there(name: str, parent: int) -> int:
         raise
 
 
+def missing_directories(directory: str) -> list[str]:
+    """What make_directories() would make now, parents first."""
+    missing: list[str] = []
+    while not os.path.exists(directory) and len(missing) < MOST_LEVELS:
+        missing.append(directory)
+        directory = directory.rpartition("/")[0]
+    return missing[::-1]
+
+
 def make_directories(directory: str, made: list[str]) -> None:
     """mkdir with parents; the directories that were not there before are added to made, parents first."""
     missing = [directory]  # no recursion: a path can name more directories than Python's stack holds calls

@@ -9,6 +9,7 @@ import select
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
+from ocirt.cgroups.files import remove_if_unused
 from ocirt.channel import EOF, ERROR, GO, LOG
 from ocirt.container import Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
@@ -59,10 +60,12 @@ def create(
 ) -> Container:
     """Bring the container to `created`; its lock is still held.  Raises OcirtError; then nothing of it is left."""
     from ocirt.process.launch import launch
+    from ocirt.stages.cgroup import directories_to_make
 
     # Held back until launch() lets them in, inside the block that takes everything back.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
-    container = Container.make(root, container_id, first_record(config, bundle), text)
+    record = first_record(config, bundle) | {"cgroup_wanted": directories_to_make(plan)}
+    container = Container.make(root, container_id, record, text)
     container.known_config = config
     with Undo() as undo:
         # A container that got as far as its hooks is destroyed as by delete (runtime.md, Lifecycle, steps 3-5).
@@ -76,6 +79,7 @@ def create(
         def on_host_done() -> None:
             """From here on `delete` must be able to find what is outside of init, whatever happens to this process."""
             container.record["cgroup"] = box.manager.record() if box.manager is not None else None
+            container.record["cgroup_wanted"] = []
             container.record["root_mount"] = [box.facts[name] for name in ROOT_FACTS if name in box.facts]
             container.save()
 
@@ -217,6 +221,9 @@ def destroy(container: Container) -> None:
         unmount_root(new_box(), mounted)
     if manager is not None:
         manager.remove()
+    for directory in reversed(container.record["cgroup_wanted"]):
+        # Create was killed between the making of these and the note of it: no process of its own can be there.
+        remove_if_unused(directory)
     config = config_for_poststop(container)
     container.remove()
     if config is not None:

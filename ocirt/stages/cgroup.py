@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from ocirt import log
 from ocirt.cgroups import manager_from_record, open_manager
+from ocirt.cgroups.files import missing_directories
 from ocirt.cgroups.writer import without_cgroup
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLONE_NEWCGROUP
-from ocirt.pipeline import Step
+from ocirt.pipeline import HOST, Step
 from ocirt.stages.namespaces import new_namespaces
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ocirt.cgroups import Write
     from ocirt.config.views import Config
     from ocirt.host import Host
+    from ocirt.pipeline import Plan
 
 BIRTH = "cgroup"  # box.fds: the v2 directory, for clone3
 BIRTH_INSTEAD = "cgroup/instead"  # box.fds: another, for when the kernel refuses that one
@@ -121,6 +123,16 @@ def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -
     yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record(), contented, is_new(config, "pid"))
     if writes:
         yield WriteLimits("/linux/resources", writes, manager.kind == "v2")
+
+
+def directories_to_make(plan: Plan) -> list[str]:
+    """The cgroups that the plan would make now, parents before children."""
+    found: list[str] = []
+    for step in (step for stage in plan.part(HOST) for step in stage.steps):
+        if isinstance(step, CreateCgroup) and step.record["kind"] != "systemd":
+            for directory in sorted(set(step.record["paths"].values())):
+                found += [path for path in missing_directories(directory) if path not in found]
+    return found
 
 
 def new_cgroup_namespace(config: Config) -> bool:

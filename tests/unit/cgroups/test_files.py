@@ -11,6 +11,7 @@ import pytest
 from ocirt.cgroups import files
 from ocirt.cgroups.files import (
     make_directories,
+    missing_directories,
     pids_below,
     read_file,
     remove_if_unused,
@@ -103,3 +104,13 @@ def test_may_not_make(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(files.os, "mkdir", mkdir)
     assert not files.may_make("/nowhere/new", [])
+
+
+def test_missing_directories_are_those_that_would_be_made(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    wanted = [f"{tmp_path}/a/b", f"{tmp_path}/a/b/c"]
+    assert missing_directories(f"{tmp_path}/a/b/c") == wanted
+    made: list[str] = []
+    make_directories(f"{tmp_path}/a/b/c", made)
+    assert made == wanted
+    assert missing_directories(f"{tmp_path}/a/b/c") == []

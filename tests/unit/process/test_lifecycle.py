@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from ocirt.errors import OcirtError, StateError
-from ocirt.process.lifecycle import connect_console, remove_remains, require_startable, send_pidfd, write_pid_file
+from ocirt.process.lifecycle import (
+    connect_console,
+    destroy,
+    remove_remains,
+    require_startable,
+    send_pidfd,
+    write_pid_file,
+)
 from tests.support import records
 
 
@@ -69,3 +76,14 @@ def test_a_recorded_container_is_no_remains(tmp_path: Path) -> None:
     records.make(tmp_path, "web1")
     assert remove_remains(str(tmp_path), "web1") is False
     assert (tmp_path / "web1" / "state.json").exists()
+
+
+def test_what_a_killed_create_may_have_made_is_removed_unless_somebody_uses_it(tmp_path: Path) -> None:
+    """It was killed before it could note which cgroups it made: none of its processes was in them yet."""
+    for name in ("mine/box", "theirs/box/used"):
+        (tmp_path / name).mkdir(parents=True)
+    wanted = [f"{tmp_path}/{name}" for name in ("mine", "mine/box", "theirs/box", "never/made")]
+    container = records.make(tmp_path / "root", "web1", cgroup_wanted=wanted)
+    destroy(container)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "theirs"]
+    assert (tmp_path / "theirs/box/used").is_dir()
