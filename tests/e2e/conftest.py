@@ -17,6 +17,7 @@ from tests.support.fixtures import (  # noqa: F401
     place,
     roots,
     runtime,
+    user,
 )
 from tests.support.runtime import NAME
 

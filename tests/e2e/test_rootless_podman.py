@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.host import Place
 from tests.support.podman import IMAGE, Podman
 from tests.support.runtime import NAME
-from tests.support.user import FIRST, GID, UID, User, UserRuntime, own_copy, user_of_the_tests
+from tests.support.user import FIRST, GID, UID, User, UserRuntime, own_copy
 
 pytestmark = pytest.mark.differs(crun="refuses the v2 hierarchy beside v1, and podman starts it itself")
-
-
-@pytest.fixture(scope="module")
-def user(place: Place) -> Iterator[User]:
-    with user_of_the_tests() as user:
-        yield user
 
 
 @pytest.fixture(scope="module")

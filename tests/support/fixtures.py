@@ -15,6 +15,7 @@ import pytest
 from tests.support.bundles import Bundle, Roots
 from tests.support.host import Place, settled_differences, token, unchanged
 from tests.support.runtime import Runtime
+from tests.support.user import User, user_of_the_tests
 
 _numbers = itertools.count()
 
@@ -72,6 +73,12 @@ def new_bundle(bundles_directory: Path, roots: Roots) -> Iterator[Callable[[], B
     yield make
     for bundle in made:
         bundle.remove()
+
+
+@pytest.fixture(scope="module")
+def user(place: Place) -> Iterator[User]:
+    with user_of_the_tests() as user:
+        yield user
 
 
 @pytest.fixture
