@@ -149,7 +149,11 @@ def cpu_weight(shares: int) -> int:
 
 
 def block_io(block_io: BlockIo) -> Iterator[Write]:
-    """bfq keeps the weights of v1, io.weight has a wider scale.  leafWeight has no counterpart."""
+    """bfq keeps the weights of v1, io.weight has a wider scale."""
+    leaves = [block_io.at] if block_io.leaf_weight else []
+    leaves += [device.at for device in block_io.weight_device if device.leaf_weight]
+    if leaves:
+        raise _not_on_v2("leafWeight is not supported on cgroup v2", f"{leaves[0]}/leafWeight")
     if block_io.weight:
         yield _io_weight("default", block_io.weight, f"{block_io.at}/weight")
     for device in block_io.weight_device:

@@ -19,7 +19,7 @@ from ocirt.cgroups.v2 import may_move_below
 from ocirt.pipeline import Step
 from ocirt.stages import cgroup_v1
 from ocirt.stages.cgroup import UnshareCgroupNamespace, WriteLimits, check, new_cgroup_namespace
-from ocirt.stages.cgroup_v2 import OwnCgroup, owner, warn_of_ignored
+from ocirt.stages.cgroup_v2 import OwnCgroup, owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool 
     manager = _manager(config, host, container_id)
     path = config.linux.cgroups_path if config.linux else None
     yield ReserveUnit("/linux/cgroupsPath" if path else "", manager.record())
-    if host.cgroup == "v2":
-        warn_of_ignored(config.linux.resources if config.linux else None)
-    else:
+    if host.cgroup != "v2":
         yield cgroup_v1.open_new(config, host)
 
 

@@ -176,7 +176,6 @@ def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool 
     """Place HOST.  Raises OcirtError for a setting that v2 has not, and for intelRdt."""
     yield from make_cgroup(config, host, container_id, rootless)
     resources = config.linux.resources if config.linux else None
-    warn_of_ignored(resources)
     new_namespace = new_cgroup_namespace(config)
     uid = owner(config) if new_namespace else None
     if uid and host.euid in (0, uid):
@@ -243,12 +242,6 @@ def _on_host(uid: int, mappings: tuple[IdMapping, ...]) -> int | None:
         if one.container_id <= uid < one.container_id + one.size:
             return one.host_id + uid - one.container_id
     return None
-
-
-def warn_of_ignored(resources: Resources | None) -> None:
-    block_io = resources.block_io if resources else None
-    if block_io is not None and (block_io.leaf_weight or any(one.leaf_weight for one in block_io.weight_device)):
-        log.warning("leafWeight has no counterpart on cgroup v2 and is ignored [/linux/resources/blockIO]")
 
 
 # -- exec ----------------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import Any
 
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.runtime import BOUND, Runtime
+from tests.support.events import Events
+from tests.support.runtime import Runtime
 
 pytestmark = pytest.mark.differs(crun="1.8 has no events")
 
@@ -38,25 +38,6 @@ def test_stats(runtime: Runtime, bundle: Bundle) -> None:
     assert data["cpu"]["usage"]["total"] > 0
     assert set(data["cpu"]["usage"]) >= {"total", "kernel", "user"}
     runtime.stop(bundle)
-
-
-class Events:
-    """A running `events`."""
-
-    def __init__(self, runtime: Runtime, *args: str) -> None:
-        self._process = subprocess.Popen(runtime.arguments("events", *args), stdout=subprocess.PIPE, text=True)
-
-    def next(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())  # type: ignore[no-any-return]
-
-    def end(self) -> int:
-        """It must end by itself."""
-        try:
-            self._process.communicate(timeout=BOUND)
-        finally:
-            self._process.kill()
-        return self._process.returncode
 
 
 def test_stats_come_again_until_the_container_is_gone(runtime: Runtime, bundle: Bundle) -> None:

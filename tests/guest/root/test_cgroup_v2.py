@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.support.bundles import Bundle
+from tests.support.events import Events
 from tests.support.host import Place, alive
-from tests.support.runtime import BOUND, Runtime, poll, wait_for
+from tests.support.runtime import Runtime, poll, wait_for
 
 PAUSE = ("/bin/probe", "pause")
 MIB = 1 << 20
@@ -428,24 +429,6 @@ def test_a_delegated_cgroup_can_be_divided(runtime: Runtime, bundle: Bundle) -> 
 
 
 # -- events --------------------------------------------------------------------------------------
-
-
-class Events:
-    """A running `events`."""
-
-    def __init__(self, runtime: Runtime, *args: str) -> None:
-        self._process = subprocess.Popen(runtime.arguments("events", *args), stdout=subprocess.PIPE, text=True)
-
-    def next(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())  # type: ignore[no-any-return]
-
-    def end(self) -> int:
-        try:
-            self._process.communicate(timeout=BOUND)
-        finally:
-            self._process.kill()
-        return self._process.returncode
 
 
 def test_stats(runtime: Runtime, bundle: Bundle) -> None:

@@ -154,7 +154,7 @@ def test_pids_hugepages_rdma() -> None:
 
 @pytest.mark.parametrize(("weight", "wide"), [(10, 1), (100, 910), (500, 4950), (1000, 10000)])
 def test_io_weight(weight: int, wide: int) -> None:
-    block_io = {"weight": weight, "weightDevice": [{**DEVICE, "weight": weight, "leafWeight": 9}]}
+    block_io = {"weight": weight, "weightDevice": [{**DEVICE, "weight": weight, "leafWeight": 0}]}
     default, device = limits(Resources({"blockIO": block_io}), lambda _: "", devices=False)
     assert (default.file, default.text) == ("io.bfq.weight", f"default {weight}")
     assert (default.instead, default.instead_text) == ("io.weight", f"default {wide}")
@@ -174,7 +174,7 @@ def test_io_limits() -> None:
         "8:16 riops=3",
         "8:16 wiops=max",
     ]
-    assert writes(blockIO={"leafWeight": 10, "weightDevice": [{**DEVICE, "leafWeight": 10}]}) == []
+    assert writes(blockIO={"leafWeight": 0}) == []
 
 
 def test_unified_comes_last_line_by_line() -> None:
@@ -195,6 +195,8 @@ def test_unified_comes_last_line_by_line() -> None:
         ({"memory": {"disableOOMKiller": True}}, "/memory/disableOOMKiller"),
         ({"cpu": {"realtimePeriod": 1}}, "/cpu/realtimePeriod"),
         ({"cpu": {"realtimeRuntime": 1}}, "/cpu/realtimeRuntime"),
+        ({"blockIO": {"leafWeight": 10}}, "/blockIO/leafWeight"),
+        ({"blockIO": {"weightDevice": [{**DEVICE, "leafWeight": 10}]}}, "/blockIO/weightDevice/0/leafWeight"),
         ({"network": {"classID": 0}}, "/network/classID"),
         ({"network": {"priorities": [{"name": "lo", "priority": 1}]}}, "/network/priorities"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ocirt.cgroups import Write, manager_from_record, open_manager
+from ocirt.cgroups import Write, manager_from_record, open_manager, v2
 from ocirt.cgroups.v2 import V2Manager, enable_controllers, why_missing
 from ocirt.errors import OcirtError
 from ocirt.host import Host
@@ -212,3 +212,28 @@ def test_a_denied_directory_is_borne_only_when_asked(top: Path, monkeypatch: pyt
     assert manager.paths == {}
     with pytest.raises(PermissionError):
         V2Manager({"": f"{top}/box"}).create()
+
+
+@pytest.mark.parametrize("kernel_says", [True, False])
+def test_given_away(top: Path, monkeypatch: pytest.MonkeyPatch, kernel_says: bool) -> None:
+    """What the kernel lists and is there; before it could say, the three of cgroup-v2.rst."""
+    box = cgroup(top / "box")
+    (box / "cgroup.threads").touch()
+    (box / "memory.reclaim").touch()
+    given: list[tuple[str, int, int]] = []
+
+    def chown(path: str, uid: int, gid: int) -> None:
+        os.stat(path)
+        given.append((path, uid, gid))
+
+    def read_file(directory: str, name: str) -> str:
+        assert (directory, name) == ("/sys/kernel/cgroup", "delegate")
+        if not kernel_says:
+            raise FileNotFoundError
+        return "cgroup.procs\nmemory.reclaim\nmemory.oom.group\n"
+
+    monkeypatch.setattr(v2, "read_file", read_file)
+    monkeypatch.setattr(v2.os, "chown", chown)
+    V2Manager({"": str(box)}).delegate(100)
+    named = ["cgroup.procs", "memory.reclaim"] if kernel_says else list(v2.DELEGATE)
+    assert given == [(path, 100, -1) for path in (str(box), *(f"{box}/{name}" for name in named))]
