@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EFAULT
 
 from ocirt import OCI_VERSION, __version__, log
+from ocirt.cgroups.unit_properties import ANNOTATION
 from ocirt.config import jsontext, shapes
 from ocirt.config.mountopts import RECOGNISED
 from ocirt.kernel import flags, numbers
@@ -52,6 +53,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": False},
         },
         "annotations": {"ocirt.version": __version__},
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION],  # any property of the container's unit
     }
 
 

@@ -396,18 +396,18 @@ def test_an_interrupted_create_leaves_no_unit(runtime: Runtime, bundle: Bundle, 
 
 def test_kills_at_any_moment(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> None:
     """What is left after `delete --force`: no unit, no cgroup, no mount, no process."""
-    create(runtime, bundle, memory={"limit": 64 * MIB})
-    runtime.ok("delete", "--force", bundle.id)
-    begin = time.monotonic()
-    runtime.create(bundle, options=SYSTEMD)
-    takes = time.monotonic() - begin
-    runtime.ok("delete", "--force", bundle.id)
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
     words = runtime.arguments("create", "--bundle", str(bundle.path), bundle.id, options=SYSTEMD)
     killed = 0
-    for _ in range(KILLS):
-        with host_unchanged():
+    with host_unchanged():
+        create(runtime, bundle, memory={"limit": 64 * MIB})
+        runtime.ok("delete", "--force", bundle.id)
+        begin = time.monotonic()
+        runtime.create(bundle, options=SYSTEMD)
+        takes = time.monotonic() - begin
+        runtime.ok("delete", "--force", bundle.id)
+        for _ in range(KILLS):
             with subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             ) as process:

@@ -44,3 +44,11 @@ def test_supported_flags() -> None:
 def test_a_flag_the_kernel_does_not_know() -> None:
     assert not features._kernel_takes(1 << 30)
     assert features._kernel_takes(0)
+
+
+def test_cgroups_and_the_annotations_that_reach_systemd(capfd: pytest.CaptureFixture[str]) -> None:
+    value = document(capfd)
+    linux = value["linux"]
+    assert isinstance(linux, dict)
+    assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
+    assert value["potentiallyUnsafeConfigAnnotations"] == ["org.systemd.property."]
