@@ -216,8 +216,7 @@ def test_a_file_mounted_on_a_directory(
 ) -> None:
     """moby adds its hint to an error with these words in it."""
     (tmp_path / "file").write_text("x")
-    bundle.mounts.append({"destination": "/etc", "source": str(tmp_path / "file"), "options": ["bind"]})
-    bundle.save()
+    bundle.bind(tmp_path / "file", "/etc").save()
     with host_unchanged():
         result = runtime.fails("create", "--bundle", str(bundle.path), bundle.id)
     assert "not a directory" in result.err
@@ -409,6 +408,19 @@ def test_the_container_cannot_change_its_notify_directory(runtime: Runtime, bund
     assert refused == "refused"
     assert set(mounted.split()[3].split(",")) >= {"ro", "nosuid", "nodev", "noexec"}
     runtime.ok("delete", bundle.id)
+
+
+@pytest.mark.differs(crun="another directory")
+def test_notify_in_a_user_namespace(runtime: Runtime, bundle: Bundle, caller: Caller) -> None:
+    """The state directory is root's, and init cannot walk to it."""
+    bundle.user_namespace(host=100000)
+    (bundle.root / "run/notify").mkdir(parents=True)
+    bundle.script("/bin/probe notify READY=1; exec sleep 1000")
+    runtime.create(bundle, env=caller.env)
+    start = subprocess.Popen(runtime.arguments("start", bundle.id), env=caller.env)
+    caller.take_ready(runtime)
+    assert start.wait(BOUND) == 0
+    runtime.stop(bundle)
 
 
 def test_without_the_variable_nothing_is_mounted(runtime: Runtime, bundle: Bundle) -> None:
