@@ -9,7 +9,7 @@ import json
 import sys
 import tarfile
 
-directory, name, archive = sys.argv[1:]
+directory, name, archive, *command = sys.argv[1:]
 layer = io.BytesIO()
 with tarfile.open(fileobj=layer, mode="w") as tar:
     tar.add(directory, arcname=".")
@@ -17,7 +17,7 @@ config = json.dumps(
     {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": ["sleep", "10000"], "Env": ["PATH=/bin"]},
+        "config": {"Cmd": command or ["sleep", "10000"], "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer.getvalue()).hexdigest()]},
     }
 ).encode()

@@ -1,5 +1,5 @@
-# containerd's CRI plugin, driven by crictl; the runtime is a runtime handler, as a RuntimeClass names it.
-# crictl is a Go program (sigs.k8s.io/cri-tools); engines.py builds it where Go is new enough.
+# containerd's CRI plugin, driven by crictl and critest; the runtime is a runtime handler, as a RuntimeClass names it.
+# They are Go programs (sigs.k8s.io/cri-tools); engines.py builds them where Go is new enough.
 
 ### prepare
 [ -x "$TOOLS/crictl" ] || skip 'no crictl: a Go compiler of version 1.24 or newer is missing'
@@ -185,3 +185,19 @@ c=$(container "$p" p15 c15 '["sleep", "1000"]')
 kill -9 "$(cri inspect -o go-template --template '{{.info.pid}}' "$c")"
 soon sh -c "cri inspect $c | grep CONTAINER_EXITED"
 has '"exitCode": 137' cri inspect "$c"
+
+## critest
+# limit: 900
+[ -x "$TOOLS/critest" ] || skip 'no critest'
+images=registry.k8s.io/e2e-test-images
+echo '<html><body><h1>It works!</h1></body></html>' >"$WORK/rootfs/www/index.html"
+image() { python3 "$HERE/archive.py" "$WORK/rootfs" "$@" && ctr -n k8s.io image import "$WORK/other.tar"; }
+image $images/busybox:1.29-2 "$WORK/other.tar"
+image $images/nginx:1.14-2 "$WORK/other.tar" httpd -f -p 80 -h /www
+image $images/httpd:2.4.39-4 "$WORK/other.tar" httpd -f -p 80 -h /www
+image gcr.io/k8s-staging-cri-tools/hostnet-nginx-amd64:latest "$WORK/other.tar" httpd -f -p 12003 -h /www
+# left out: images are pulled; newer than this containerd; made for images with more than busybox
+left_out='Image|pull|execSync with timeout|should not return an error if not found|should support container log'
+left_out+='|ContainerPID|HostIpc|HostPID|NoNewPrivs|MaskedPaths|RunAsUserName'
+"$TOOLS/critest" --runtime-endpoint unix:///run/containerd/containerd.sock --runtime-handler tested \
+    --ginkgo.no-color --ginkgo.skip "$left_out"

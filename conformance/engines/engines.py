@@ -4,7 +4,7 @@
 
 The first runtime is the one under test, the others are what it is compared with: a check that passes with any of
 them must pass with it, or the exit status is 1.  place.py says where and how the checks run.  Output and traces of
-every check stay in build/engines; --write puts the table into docs/engines.md.
+every check stay in build/engines; --write puts the table of every engine's last run into docs/engines.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent.parent
 TOOLS = HERE.parent / "cache" / "go"  # place.py knows it too
-CRI_TOOLS = "sigs.k8s.io/cri-tools/cmd/crictl@v1.34.0"
+CRI_TOOLS = "sigs.k8s.io/cri-tools@v1.34.0"
 OUTPUT = TREE / "build" / "engines"
 DOCUMENT = TREE / "docs" / "engines.md"
 BEGIN, END = "<!-- table: written by make engines -->", "<!-- end of the table -->"
@@ -116,16 +116,25 @@ def remove_directory(path: str) -> None:
 
 
 def build_tools() -> None:
-    """crictl, once; without a Go that is new enough the CRI checks are skipped, and say so."""
-    if (TOOLS / "crictl").exists() or shutil.which("go") is None:
+    """crictl and critest, once; without a Go that is new enough the CRI checks are skipped, and say so."""
+    if (TOOLS / "critest").exists() or shutil.which("go") is None:
         return
-    done = subprocess.run(["go", "install", CRI_TOOLS], check=False, env=os.environ | {"GOBIN": str(TOOLS)})
-    if done.returncode:
-        print("crictl could not be built", file=sys.stderr)
+    found = subprocess.run(["go", "mod", "download", "-json", CRI_TOOLS], check=False, capture_output=True, text=True)
+    if found.returncode:
+        print(f"{CRI_TOOLS} cannot be had: {found.stderr}", file=sys.stderr)
+        return
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    source = json.loads(found.stdout)["Dir"]
+    for words in (
+        ["build", "-o", f"{TOOLS}/", "./cmd/crictl"],
+        ["test", "-c", "-o", f"{TOOLS}/critest", "./cmd/critest"],
+    ):
+        if subprocess.run(["go", *words], check=False, cwd=source).returncode:
+            print(f"go {' '.join(words)} failed", file=sys.stderr)
 
 
-def run_engine(engine: str, name: str, path: str, only: list[str]) -> list[dict[str, object]]:
-    """The results of one engine with one runtime, in a place of its own."""
+def run_engine(engine: str, name: str, path: str, only: list[str]) -> None:
+    """One engine with one runtime, in a place of its own; the results are in OUTPUT."""
     work = Path(tempfile.mkdtemp(prefix="ocirt-engines."))
     cgroup = Cgroup(work.name)
     command = [*UNSHARE, sys.executable, str(HERE / "place.py"), engine, name, path, str(work), *only]
@@ -138,12 +147,6 @@ def run_engine(engine: str, name: str, path: str, only: list[str]) -> list[dict[
             process.wait()
         cgroup.remove()
         keep(work, OUTPUT / f"{engine}-{name}")
-    file = OUTPUT / f"{engine}-{name}" / "results.json"
-    return (
-        json.loads(file.read_text())
-        if file.exists()
-        else [{"check": "the place", "verdict": "FAIL", "said": "it died"}]
-    )
 
 
 def keep(work: Path, where: Path) -> None:
@@ -153,19 +156,34 @@ def keep(work: Path, where: Path) -> None:
     for name in ("output", "log"):
         if (work / name).exists():
             shutil.copytree(work / name, where / name)
-    if (work / "results.json").exists():
-        shutil.copy2(work / "results.json", where)
+    file = work / "results.json"
+    if not file.exists():
+        file.write_text(json.dumps([{"check": "the place", "verdict": "FAIL", "said": "it died"}]))
+    shutil.copy2(file, where)
     shutil.rmtree(work)
 
 
+def rows_of(engine: str, runtimes: dict[str, str]) -> Results:
+    """What the last run of this engine said, check by check; {} when there was none."""
+    rows: Results = {}
+    for name in runtimes:
+        file = OUTPUT / f"{engine}-{name}" / "results.json"
+        for result in json.loads(file.read_text()) if file.exists() else ():
+            rows.setdefault(result["check"], {})[name] = result
+    return rows
+
+
 def regressions(results: dict[str, Results], tested: str) -> list[str]:
-    """Checks that pass with another runtime and not with the tested one."""
+    """Checks that pass with another runtime and not with the tested one; engines of which nothing passed at all."""
     found = []
     for engine, rows in results.items():
+        mine = [row[tested] for row in rows.values() if tested in row]
+        if not any(result["verdict"] in ("pass", "skip") for result in mine):
+            found.append(f"{engine}: nothing passed")
         for check, row in rows.items():
-            mine = row.get(tested, {}).get("verdict", "missing")
-            if mine != "pass" and any(other["verdict"] == "pass" for name, other in row.items() if name != tested):
-                found.append(f"{engine}: {check}: {mine}: {row.get(tested, {}).get('said', '')}")
+            verdict = row.get(tested, {}).get("verdict", "missing")
+            if verdict != "pass" and any(other["verdict"] == "pass" for name, other in row.items() if name != tested):
+                found.append(f"{engine}: {check}: {verdict}: {row.get(tested, {}).get('said', '')}")
     return found
 
 
@@ -220,18 +238,15 @@ def main() -> int:
     for argument in options.runtime:
         name, _, command = argument.partition("=")
         runtimes[name] = os.path.abspath(shutil.which(command or name) or sys.exit(f"{command or name}: not found"))
-    results: dict[str, Results] = {}
     engines = options.engine or list(ENGINES)
     if "cri" in engines:
         build_tools()
     for engine in engines:
-        rows = results.setdefault(engine, {})
         for name, path in reversed(runtimes.items()):  # what is compared with first: it tells whether the check works
-            for result in run_engine(engine, name, path, options.only):
-                rows.setdefault(str(result["check"]), {})[name] = result
-    text = table(results, runtimes)
+            run_engine(engine, name, path, options.only)
+    results = {engine: rows_of(engine, runtimes) for engine in engines}
     if options.write:
-        write_table(text)
+        write_table(table({engine: rows_of(engine, runtimes) for engine in ENGINES}, runtimes))
     for engine, rows in results.items():
         for check, row in rows.items():
             for name, result in row.items():

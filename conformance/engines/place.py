@@ -30,7 +30,7 @@ LIMIT = 120.0  # seconds for one check; `# limit: N` in its first line says othe
 SETTLE = 10.0  # seconds for what has been ended to be gone
 PREPARE, AFTER_EACH, END, KEEPS = "### prepare", "### after each", "### end", "### keeps"
 LEFTOVERS = "nothing left behind: processes, zombies, mounts, cgroups, network devices"
-# Engines write here whatever their options say; the host's own must stay as they are.
+# /etc and /var/lib are overlays; these hold overlays themselves, or files that must be the place's alone.
 PRIVATE = ("/var/lib/containers", "/var/lib/containerd", "/var/lib/docker", "/var/lib/cni", "/etc/cni", "/etc/docker")
 CGROUP_FLAGS = ("rw", "ro", "xattr", "clone_children", "noprefix")
 
@@ -100,12 +100,16 @@ def furnish(work: Path) -> None:
         call("mount", "-t", kind, *(("-o", options) if options else ()), "cgroup", target)
     call("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     Path("/run/lock").mkdir()
+    for directory in ("/etc", "/var/lib"):
+        layer = work / "layers" / directory.replace("/", "-")
+        (layer / "upper").mkdir(parents=True)
+        (layer / "work").mkdir()
+        options = f"lowerdir={directory},upperdir={layer}/upper,workdir={layer}/work"
+        call("mount", "-t", "overlay", "-o", options, "overlay", directory)
     for directory in PRIVATE:
         mine = work / "private" / directory.replace("/", "-")
         mine.mkdir(parents=True)
-        if not Path(directory).exists():
-            call("mount", "-t", "tmpfs", "tmpfs", str(Path(directory).parent)) if directory == "/etc/cni" else None
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        Path(directory).mkdir(exist_ok=True)
         call("mount", "--bind", str(mine), directory)
     call("mount", "--make-rshared", "/")
     call("ip", "link", "set", "lo", "up")

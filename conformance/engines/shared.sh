@@ -222,6 +222,7 @@ engine run --rm --cap-add SYS_ADMIN --security-opt seccomp=unconfined -v "$WORK/
 has inner cat /proc/self/mountinfo
 has inner engine exec pr1 cat /proc/self/mountinfo
 lacks inner engine exec pr2 cat /proc/self/mountinfo
+engine kill pr1 pr2
 engine rm -f pr1 pr2
 umount "$WORK/tmp/prop/sub" "$WORK/tmp/prop"
 
@@ -279,6 +280,7 @@ engine network create net1
 engine run -d --name w3 --network net1 box httpd -f -h /www
 ip=$(engine inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' w3)
 is page engine run --rm --network net1 box wget -qO- "http://$ip/"
+engine kill w3
 engine rm -f w3
 engine network rm net1
 
@@ -335,5 +337,7 @@ engine rmi -f built
 for n in $(seq 10); do engine run -d --name "many$n" box sleep 1000 & done
 wait
 is 10 sh -c 'engine ps -q --filter name=many | wc -l'
-engine rm -f $(engine ps -q --filter name=many)
+ids=$(engine ps -q --filter name=many)
+engine kill $ids
+engine rm -f $ids
 lacks many engine ps -a
