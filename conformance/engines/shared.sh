@@ -49,11 +49,12 @@ is user engine exec -u user e1 id -un
 is /tmp engine exec -w /tmp e1 pwd
 is run-exec engine exec -e TO=exec e1 sh -c 'echo $FROM-$TO'
 
-## exec: 126 and 127
+## exec of what cannot be executed
 engine run -d --name e2 box sleep 1000
 ends 126 engine exec e2 /etc/passwd
 has 'executable file not found' engine exec e2 no-such-program
-ends 127 engine exec e2 /no/such/program
+has 'no such file or directory' engine exec e2 /no/such/program
+is hi engine exec e2 echo hi
 
 ## exec -it: a terminal
 engine run -d --name e3 box sleep 1000
