@@ -54,6 +54,7 @@ def nested(runtime: Runtime, outer: Bundle, inner: Bundle, script: str) -> Resul
     return result
 
 
+@pytest.mark.cgroup_v1("looks for the hierarchy of pids")
 @pytest.mark.parametrize("cgroup_namespace", [False, True])
 def test_privileged(runtime: Runtime, outer: Bundle, inner: Bundle, cgroup_namespace: bool) -> None:
     """The inner container has namespaces of its own, device nodes, and a cgroup below the outer one's."""
@@ -69,6 +70,7 @@ def test_privileged(runtime: Runtime, outer: Bundle, inner: Bundle, cgroup_names
     assert lines[3] == "node"
 
 
+@pytest.mark.cgroup_v1("looks below the outer cgroup; on v2 the inner one is beside it")
 def test_a_limit_of_the_inner_container(runtime: Runtime, place: Place, outer: Bundle, inner: Bundle) -> None:
     """Seen from the host: the inner cgroup is below the outer container's, with the inner limit."""
     outer.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev")
