@@ -101,8 +101,9 @@ engines: ## podman, containerd, CRI, docker, swarm, buildah on ocirt and on runc
 
 bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (root)
 	@$(call needs,$(NEEDS_BENCH))
-	@$(MAKE) --no-print-directory stage
-	$(PYTHON) conformance/bench/bench.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun --write
+	@$(MAKE) --no-print-directory stage portable
+	$(PYTHON) conformance/bench/bench.py --write --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun \
+	  --runtime portable=$(PLAIN)/bin/ocirt
 
 imports: ## what every command imports, and what that costs
 	@$(PYTHON) -I -S conformance/bench/imports.py
