@@ -12,8 +12,8 @@ Python until the program is executed.
  GO ------------------------------------------->  joins its cgroup, seals the imports, mounts
  prestart, createRuntime  <----------------- ASK hooks
  DONE ----------------------------------------->  createContainer, pivot_root, finish
- rlimits                  <----------------- ASK limits
- DONE ----------------------------------------->  identity, looks the program up
+ [user namespace: rlimits <----------------- ASK limits
+ DONE]----------------------------------------->  rlimits, identity, looks the program up
  saves record, pid-file   <------------------- READY
  SAVED ---------------------------------------->  closes this channel, waits on start.sock
  exit 0                                           [exec: does not wait, executes]

@@ -8,7 +8,7 @@ from ocirt.kernel.flags import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
 from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
 from ocirt.stages.descriptors import close_host_descriptors
-from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
+from ocirt.stages.limits import LIMITS, oom_score_adj, rlimits, rlimits_when_asked
 from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
 from ocirt.stages.payload import payload
 from ocirt.stages.scheduling import final_affinity, initial_affinity
@@ -137,8 +137,8 @@ def make_exec_plan(
         Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, cgroup.join_existing_late(host, record) if record else ()),
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
-        Stage("limits", INIT, ask_for_rlimits(process)),
-        Stage(LIMITS, ANSWER, rlimits(process)),
+        Stage("limits", INIT, rlimits(process, in_userns)),
+        Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
         *process_stages(process, linux, in_userns or host.userns, early_filter),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
         clone_flags=0,

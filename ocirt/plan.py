@@ -12,7 +12,7 @@ from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
 from ocirt.stages.hostname import hostname
-from ocirt.stages.limits import LIMITS, ask_for_rlimits, oom_score_adj, rlimits
+from ocirt.stages.limits import LIMITS, oom_score_adj, rlimits, rlimits_when_asked
 from ocirt.stages.masks import masks
 from ocirt.stages.mounts import mount_sources, mounts
 from ocirt.stages.namespaces import (
@@ -126,8 +126,8 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, cgroup.join_cgroup_late(config, host)),
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
-        Stage("limits", INIT, ask_for_rlimits(process)),
-        Stage(LIMITS, ANSWER, rlimits(process)),
+        Stage("limits", INIT, rlimits(process, in_userns)),
+        Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
         *process_stages(process, linux, in_userns or host.userns, early_filter),
         Stage("hooks", START, hooks(START, config, options)),
         Stage(

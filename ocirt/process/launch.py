@@ -33,9 +33,9 @@ def nothing() -> None:
 
 
 def launch(
-    plan: Plan, box: Box, on_host_done: Callable[[], None] = nothing, on_ready: Callable[[], None] = nothing
+    plan: Plan, box: Box, on_birth: Callable[[], None] = nothing, on_ready: Callable[[], None] = nothing
 ) -> None:
-    """Run the plan up to READY and let init go; the functions save the record, before the clone and at READY.
+    """Run the plan up to READY and let init go; the functions save the record, before GO and at READY.
 
     Raises OcirtError; then init is dead and every host step is undone.
     """
@@ -45,7 +45,6 @@ def launch(
         _signal.signal(signal, _interrupted)
     with Undo() as undo:
         run(plan.part(HOST), box, undo)
-        on_host_done()
         box.channel, theirs = channel_pair()
         undo.push(lambda: end_child(box))
         spawn(plan, box, theirs)
@@ -53,6 +52,7 @@ def launch(
         if START_SOCKET in box.fds:
             # init's alone: `run` would else wait in its own copy's queue for an init that died.
             os.close(box.fds.pop(START_SOCKET))
+        on_birth()  # while init is on its way
         run(plan.part(BESIDE), box, undo)
         _send(box, GO)
         serve(plan, box)

@@ -67,6 +67,7 @@ def create(
     record = first_record(config, bundle) | {"cgroup_wanted": directories_to_make(plan)}
     container = Container.make(root, container_id, record, text)
     container.known_config = config
+    start_time = 0
     with Undo() as undo:
         # A container that got as far as its hooks is destroyed as by delete (runtime.md, Lifecycle, steps 3-5).
         undo.push(lambda: run_poststop(container, config))
@@ -76,8 +77,11 @@ def create(
         if wishes.notify:
             container.make_notify_directory()
 
-        def on_host_done() -> None:
-            """From here on `delete` must be able to find what is outside of init, whatever happens to this process."""
+        def on_birth() -> None:
+            """What the host steps made outside of init.  Should this process be killed before, init dies with it, and
+            `delete` finds the cgroups by cgroup_wanted."""
+            nonlocal start_time
+            start_time = process_start(box.pid) or 0
             container.record["cgroup"] = box.manager.record() if box.manager is not None else None
             container.record["cgroup_wanted"] = []
             container.record["root_mount"] = [box.facts[name] for name in ROOT_FACTS if name in box.facts]
@@ -85,10 +89,10 @@ def create(
 
         def on_ready() -> None:
             container.record["pid"] = box.pid
-            container.record["start_time"] = process_start(box.pid) or 0
+            container.record["start_time"] = start_time
             container.save()
 
-        launch(plan, box, on_host_done, on_ready)
+        launch(plan, box, on_birth, on_ready)
         undo.replace(lambda: destroy(container))
         hand_over(wishes, box.pid)
         undo.keep()

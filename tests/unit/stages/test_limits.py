@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ocirt.config.checks_process import RLIMITS
 from ocirt.config.views import Process
-from ocirt.stages.limits import RESOURCES, oom_score_adj, rlimits
+from ocirt.stages.ask import Ask
+from ocirt.stages.limits import RESOURCES, oom_score_adj, rlimits, rlimits_when_asked
 from tests.support.recorder import recorded_box
 
 
@@ -17,7 +18,12 @@ def test_limits_are_set_on_init_by_number() -> None:
         {"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 2**64 - 1},
         {"type": "RLIMIT_RTTIME", "soft": 0, "hard": 0},
     ]
-    steps = list(rlimits(Process({"rlimits": limits}, "/process")))
+    process = Process({"rlimits": limits}, "/process")
+    steps = list(rlimits_when_asked(process, in_userns=True))
+    assert [step.describe() for step in rlimits(process, in_userns=False)] == [step.describe() for step in steps]
+    (ask,) = rlimits(process, in_userns=True)
+    assert isinstance(ask, Ask)
+    assert list(rlimits_when_asked(process, in_userns=False)) == []
     box, kernel = recorded_box()
     box.pid = 77
     for step in steps:
@@ -38,4 +44,4 @@ def test_the_score_is_written_through_the_hosts_proc() -> None:
 def test_zero_is_a_score_and_absent_is_none() -> None:
     assert len(list(oom_score_adj(Process({"oomScoreAdj": 0}, "/process")))) == 1
     assert list(oom_score_adj(Process({}, "/process"))) == []
-    assert list(oom_score_adj(None)) == list(rlimits(None)) == []
+    assert list(oom_score_adj(None)) == list(rlimits(None, in_userns=False)) == []
