@@ -181,7 +181,10 @@ def require_startable(status: str) -> None:
 def _poststart(container: Container, hooks: tuple[Hook, ...]) -> None:
     """A failure stops the container (runtime.md, Lifecycle, step 9)."""
     try:
+        # `run` holds signals back for the program, but a hook that hangs must be interruptible.
+        before = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
         run_hooks(container, "poststart", hooks, "running")
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     except OcirtError:
         container.send_signal(SIGKILL)
         raise
