@@ -18,7 +18,7 @@ CODE = """
 import os, sys
 sys.path.insert(0, {tree!r})
 from ocirt.process.foreground import stay
-pid = os.posix_spawn("/bin/sh", ["sh", "-c", {script!r}], {{"PATH": "/usr/bin:/bin"}})
+pid = os.posix_spawn("/bin/sh", ["sh", "-c", {script!r}], {{"PATH": "/usr/bin:/bin"}}, setsigdef=[1, 2, 10, 15])
 sys.exit(stay(pid, None))
 """
 
