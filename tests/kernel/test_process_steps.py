@@ -17,7 +17,7 @@ from ocirt.kernel import flags, live
 from ocirt.pipeline import INIT, Stage, Step, run
 from ocirt.stages.directory import verify, working_directory
 from ocirt.stages.identity import identity
-from ocirt.stages.limits import oom_score_adj, rlimits
+from ocirt.stages.limits import oom_score_adj, rlimits_when_asked
 from ocirt.stages.payload import executable
 from tests.support.namespaces import in_namespaces
 
@@ -157,7 +157,7 @@ def test_limits_of_another_process() -> None:
         os.read(reading, 1)
         os._exit(0)
     try:
-        applied([*rlimits(wanted), *oom_score_adj(wanted)], pid)
+        applied([*rlimits_when_asked(wanted, in_userns=True), *oom_score_adj(wanted)], pid)
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         assert next(line for line in limits if line.startswith("Max open files")).split()[3:5] == ["10", "20"]
         assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "321\n"
