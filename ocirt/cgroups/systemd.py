@@ -242,11 +242,13 @@ class SystemdManager(Manager):
     def freeze(self, on: bool) -> None:
         self.files.freeze(on)
 
+    # Before the start the cgroup, if there is one, is somebody else's: two creates may ask for the same unit.
+
     def frozen(self) -> bool:
-        return self.files.frozen()
+        return self.started and self.files.frozen()
 
     def pids(self) -> list[int]:
-        return self.files.pids()
+        return self.files.pids() if self.started else []
 
     def kill(self, signal: int) -> None:
         self.files.kill(signal)

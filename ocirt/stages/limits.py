@@ -1,5 +1,7 @@
-"""Resource limits and the OOM score, set by the runtime on init while that waits: it may be allowed what init is not.
+"""Resource limits and the OOM score.
 
+The score, and in a user namespace the limits too, are set by the runtime on init while that waits: it may be allowed
+what init is not.
 config.md, POSIX process rlimits and oomScoreAdj; prlimit(2), proc_pid_oom_score_adj(5).
 """
 

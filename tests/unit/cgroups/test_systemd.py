@@ -93,6 +93,20 @@ def new_manager(group: Path) -> SystemdManager:
     return made
 
 
+def test_before_the_start_the_cgroup_is_not_ours(group: Path, bus: Any) -> None:
+    """Two creates asked for the same unit: the end of the second must not kill or thaw the first."""
+    bus(StartTransientUnit=no("UnitExists"), ResetFailedUnit=ok())
+    made = new_manager(group)
+    group.mkdir(parents=True)
+    (group / "cgroup.procs").write_text("4242\n")
+    (group / "cgroup.freeze").write_text("1\n")
+    with pytest.raises(OcirtError, match="systemd has a unit"):
+        made.start(4243, ())
+    assert (made.pids(), made.frozen()) == ([], False)
+    assert manager(group).pids() == [4242]
+    assert manager(group).frozen()
+
+
 # -- names ---------------------------------------------------------------------------------------
 
 V2 = Host(cgroup="v2", unified_mount="/c", own_cgroups={"": "/user.slice"}, systemd="system")
