@@ -58,7 +58,7 @@ class HookCall(Program):
     kind = "hook"
 
     def __init__(self, kind: str, number: int, hook: Hook) -> None:
-        env = dict(item.split("=", 1) for item in hook.env if "=" in item)
+        env = dict(item.split("=", 1) for item in hook.env if item.find("=") > 0)  # what names nothing is nothing
         args = hook.args or (hook.path,)
         super().__init__(f"{kind} hook #{number}", hook.at, hook.path, args, env, hook.timeout)
 

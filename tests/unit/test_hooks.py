@@ -37,7 +37,9 @@ def test_a_hook_need_not_read_its_standard_input() -> None:
 
 
 def test_the_environment_is_the_hooks_own(tmp_path: Path) -> None:
-    env = HookCall("prestart", 0, Hook({"path": "/usr/bin/env", "env": ["A=b", "C=d=e"]}, "/hooks/prestart/0"))
+    env = HookCall(
+        "prestart", 0, Hook({"path": "/usr/bin/env", "env": ["A=b", "C=d=e", "=f", "g"]}, "/hooks/prestart/0")
+    )
     assert env.env == {"A": "b", "C": "d=e"}
     run_program(shell(f"cat /proc/self/environ > {tmp_path}/out", env=["A=b"]), STATE)
     assert (tmp_path / "out").read_bytes().split(b"\0")[0] == b"A=b"
