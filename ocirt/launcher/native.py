@@ -4,12 +4,13 @@
 
 DIRECTORY holds the installed package `ocirt`; LAUNCHER is the command's path; DESTDIR stands before both while writing.
 Needs a C compiler and the static library of the interpreter that runs this file (Debian: gcc, python3-dev).  Ends with
-status 3 and the reason where they are missing or Python is not 3.11: then write.py makes the portable launcher.
+status 3 and the reason where they are missing or fail, or Python is not 3.11: the portable launcher of write.py stays.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,13 +38,13 @@ class NotHere(Exception):
     """This machine cannot build the native launcher."""
 
 
-def require_toolchain() -> tuple[str, Path]:
-    """The compiler and the directory of the static library.  Raises NotHere."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
+def require_toolchain() -> tuple[list[str], Path]:
+    """The compiler and its options, as $CC has them, and the directory of the static library.  Raises NotHere."""
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
     directory = Path(sysconfig.get_config_var("LIBPL") or "")
     if sys.version_info[:2] != (3, 11):
         raise NotHere(f"it is made for Python 3.11, not {sys.version.split()[0]}")
-    if compiler is None:
+    if shutil.which(compiler[0]) is None:
         raise NotHere("no C compiler")
     for needed in (directory / library(), Path(sysconfig.get_path("include")) / "Python.h"):
         if not needed.is_file():
@@ -74,7 +75,7 @@ def frozen_c(package: Path, installed: str) -> str:
 
 
 def compile_c(frozen_source: str, executable: Path) -> None:
-    """Raises NotHere, CalledProcessError."""
+    """Raises NotHere."""
     compiler, directory = require_toolchain()
     paths = {
         "STDLIB": sysconfig.get_path("stdlib"),
@@ -88,7 +89,9 @@ def compile_c(frozen_source: str, executable: Path) -> None:
         frozen.write_text(frozen_source)
         inputs = [HERE / "native.c", frozen, directory / library()]
         include = f"-I{sysconfig.get_path('include')}"
-        subprocess.run([compiler, *OPTIONS, include, *defines, *inputs, *LIBRARIES, "-o", made], check=True)
+        command: list[str | Path] = [*compiler, *OPTIONS, include, *defines, *inputs, *LIBRARIES, "-o", made]
+        if subprocess.run(command, check=False).returncode:  # no libc6-dev, no static zlib: its own lines say which
+            raise NotHere("the C compiler failed")
         write.replace(executable, made.read_bytes(), 0o755)
 
 
