@@ -26,7 +26,9 @@ class Podman:
 
     def __call__(self, *args: str, code: int = 0) -> str:
         """Standard output of one command, which must end with the code."""
-        done = subprocess.run([*self.words, *args], capture_output=True, text=True, timeout=BOUND, check=False)
+        # In a directory that the user may enter: the checkout may be closed to others.
+        call = [*self.words, *args]
+        done = subprocess.run(call, cwd="/", capture_output=True, text=True, timeout=BOUND, check=False)
         assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
         return done.stdout
 
