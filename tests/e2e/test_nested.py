@@ -26,7 +26,8 @@ def inner(new_bundle: Callable[[], Bundle]) -> Bundle:
 @pytest.fixture
 def outer(runtime: Runtime, bundle: Bundle, inner: Bundle) -> Bundle:
     """A container with all rights over itself, in which the host's programs and the inner bundle have their paths."""
-    for path in (*SYSTEM, str(CHECKOUT), str(runtime.directory)):
+    installed = Path(os.environ.get("OCIRT_RUNTIME", CHECKOUT / "bin" / "ocirt")).parents[1]
+    for path in dict.fromkeys((*SYSTEM, str(CHECKOUT), str(installed), str(runtime.directory))):
         if os.path.exists(path):
             bundle.bind(os.path.realpath(path), path, "rbind", "ro")
     bundle.bind(inner.path, str(inner.path))
