@@ -129,7 +129,7 @@ def directories_to_make(plan: Plan) -> list[str]:
     """The cgroups that the plan would make now, parents before children."""
     found: list[str] = []
     for step in (step for stage in plan.part(HOST) for step in stage.steps):
-        if isinstance(step, CreateCgroup) and step.record["kind"] != "systemd":
+        if isinstance(step, CreateCgroup):
             for directory in sorted(set(step.record["paths"].values())):
                 found += [path for path in missing_directories(directory) if path not in found]
     return found
