@@ -22,27 +22,35 @@ REFUSED = (errno.EBUSY, errno.EOPNOTSUPP, errno.ENODEV)
 
 
 def clone(box: Box, flags: int) -> tuple[int, bool]:
-    """clone3 into the cgroup of box.fds, if there is one: (pid, whether move_in() must follow); in the child (0, _).
-
-    Raises KernelError.
+    """clone3 into the first cgroup of box.fds that takes it, if there is one: (pid, whether move_in() must follow);
+    in the child (0, _).  Raises KernelError.
     """
-    cgroup = box.fds.get(BIRTH, -1)
-    try:
-        return box.kernel.clone3(flags, cgroup=cgroup)[0], False
-    except KernelError as error:
-        if cgroup < 0:
-            raise
-        if error.errno in REFUSED and BIRTH_INSTEAD in box.fds:
-            return box.kernel.clone3(flags, cgroup=box.fds[BIRTH_INSTEAD])[0], False
-        if error.errno not in MOVE:
-            raise
-    return box.kernel.clone3(flags)[0], True
+    directories = _directories(box)
+    for directory in directories:
+        try:
+            return box.kernel.clone3(flags, cgroup=directory)[0], False
+        except KernelError as error:
+            if error.errno in MOVE:
+                break
+            if error.errno not in REFUSED or directory == directories[-1]:
+                raise
+    return box.kernel.clone3(flags)[0], bool(directories)
 
 
 def move_in(box: Box) -> None:
-    """The runtime: move init to where it should have been born, while it waits for GO."""
-    procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=box.fds[BIRTH])
-    try:
-        os.write(procs, str(box.pid).encode())
-    finally:
-        os.close(procs)
+    """The runtime: move init to where it should have been born, while it waits for GO.  Raises OSError."""
+    directories = _directories(box)
+    for directory in directories:
+        procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            os.write(procs, str(box.pid).encode())
+            return
+        except OSError as error:
+            if error.errno not in REFUSED or directory == directories[-1]:
+                raise
+        finally:
+            os.close(procs)
+
+
+def _directories(box: Box) -> list[int]:
+    return [box.fds[name] for name in (BIRTH, BIRTH_INSTEAD) if name in box.fds]

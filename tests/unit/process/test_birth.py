@@ -17,7 +17,7 @@ from tests.support.recorder import kernel_error, recorded_box
 def test_without_a_cgroup() -> None:
     box, kernel = recorded_box(clone3=(9, -1))
     assert birth.clone(box, 3) == (9, False)
-    assert kernel.calls == [("clone3", 3, ("cgroup", -1))]
+    assert kernel.calls == [("clone3", 3)]
 
 
 def test_in_the_cgroup() -> None:
@@ -46,6 +46,39 @@ def test_outside_and_then_moved(number: int, tmp_path: Path) -> None:
     birth.move_in(box)
     assert (tmp_path / "cgroup.procs").read_text() == "9"
     os.close(box.fds[BIRTH])
+
+
+def test_moved_to_the_other_cgroup_where_the_first_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """exec in a container that gave its controllers away, while init is where pids.max is reached."""
+    full = kernel_error(errno.EAGAIN, "clone3")
+    box, kernel = recorded_box(clone3=[kernel_error(errno.EBUSY, "clone3"), full, (9, -1)])
+    for name in (BIRTH, BIRTH_INSTEAD):
+        directory = tmp_path / name.replace("/", "-")
+        directory.mkdir()
+        (directory / "cgroup.procs").touch()
+        box.fds[name] = os.open(directory, os.O_RDONLY)
+    box.pid, outside = birth.clone(box, 3)
+    assert outside
+    assert [call[2:] for call in kernel.calls] == [
+        (("cgroup", box.fds[BIRTH]),),
+        (("cgroup", box.fds[BIRTH_INSTEAD]),),
+        (),
+    ]
+    write, refused = os.write, []
+
+    def busy_once(fd: int, data: bytes) -> int:
+        if not refused:
+            refused.append(os.readlink(f"/proc/self/fd/{fd}"))
+            raise OSError(errno.EBUSY, "busy")
+        return write(fd, data)
+
+    monkeypatch.setattr(birth.os, "write", busy_once)
+    birth.move_in(box)
+    monkeypatch.undo()
+    assert refused == [str(tmp_path / "cgroup/cgroup.procs")]
+    assert (tmp_path / "cgroup-instead/cgroup.procs").read_text() == "9"
+    for name in (BIRTH, BIRTH_INSTEAD):
+        os.close(box.fds[name])
 
 
 @pytest.mark.parametrize(("number", "fds"), [(errno.EBUSY, {BIRTH: 5}), (errno.EPERM, {BIRTH: 5}), (errno.EAGAIN, {})])
