@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import select
+import time
 
 from ocirt import log
 from ocirt import system as os
@@ -16,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.container import Container
 
-BARRIER_DEADLINE = 30.0  # seconds for the caller to have read what it was sent
+TELL_DEADLINE = 30.0  # seconds for the caller to have read what it was sent, as systemd's sd_notify_barrier() has it
 LARGEST = 4096  # bytes of a message, as systemd takes them
 
 
@@ -69,18 +70,31 @@ def wait_ready(container: Container, sock: _socket.socket) -> str:
 def tell(address: str, message: bytes) -> None:
     """Send to the caller's socket, and wait until it has read it: it may look for us by our process id.
 
-    Raises OSError.
+    Who does not read has TELL_DEADLINE in all: sending waits too, while the socket's queue is full.  Raises OSError.
     """
+    deadline = time.monotonic() + TELL_DEADLINE
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    sock.connect(f"\0{address[1:]}" if address.startswith("@") else address)
-    sock.send(message)
     reading, writing = os.pipe()
-    barrier = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, writing.to_bytes(4, "little"))
-    sock.sendmsg([b"BARRIER=1"], [barrier])
-    os.close(writing)
-    poll = select.poll()
-    poll.register(reading, select.POLLHUP)
-    if not poll.poll(BARRIER_DEADLINE * 1000):
-        log.warning(f"the caller has not read NOTIFY_SOCKET within {BARRIER_DEADLINE:.0f} s")
-    os.close(reading)
-    sock.close()
+    try:
+        sock.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+        sock.settimeout(TELL_DEADLINE)
+        sock.send(message)
+        barrier = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, writing.to_bytes(4, "little"))
+        sock.settimeout(_left(deadline))
+        sock.sendmsg([b"BARRIER=1"], [barrier])
+        os.close(writing)
+        writing = -1
+        poll = select.poll()
+        poll.register(reading, select.POLLHUP)
+        if not poll.poll(_left(deadline) * 1000):
+            log.warning(f"the caller has not read NOTIFY_SOCKET within {TELL_DEADLINE:.0f} s")
+    finally:
+        for fd in (reading, writing):
+            if fd >= 0:
+                os.close(fd)
+        sock.close()
+
+
+def _left(deadline: float) -> float:
+    """Seconds; never 0, which to a socket means "do not wait at all", with another error."""
+    return max(deadline - time.monotonic(), 0.001)

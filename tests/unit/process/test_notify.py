@@ -74,6 +74,37 @@ def test_tell_and_wait_until_it_was_read(tmp_path: Path, abstract: bool) -> None
     caller.close()
 
 
+def test_a_caller_that_never_reads_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What fits into its queue waits to be read, what does not fit waits to be sent."""
+    monkeypatch.setattr(notify, "TELL_DEADLINE", 0.2)
+    caller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    caller.bind(str(tmp_path / "s"))
+    tell(str(tmp_path / "s"), b"READY=1")
+    assert "the caller has not read NOTIFY_SOCKET within" in capfd.readouterr().err
+    filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    filler.setblocking(False)
+    filler.connect(str(tmp_path / "s"))
+    with pytest.raises(BlockingIOError):
+        while filler.send(b"x"):
+            pass
+    said: list[str] = []
+
+    def tell_and_note() -> None:
+        try:
+            tell(str(tmp_path / "s"), b"READY=1")
+        except OSError as error:
+            said.append(str(error))
+
+    teller = threading.Thread(target=tell_and_note, daemon=True)
+    teller.start()
+    teller.join(10)
+    assert (teller.is_alive(), said) == (False, ["timed out"])
+    filler.close()
+    caller.close()
+
+
 def test_nobody_to_tell_is_a_warning(
     container: Container, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
