@@ -228,3 +228,15 @@ def _rmdir(path: str, parent: int | None = None) -> None:
         os.rmdir(path, dir_fd=parent)
     except FileNotFoundError:
         pass
+    except OSError as error:
+        # A read-only mount refuses before the kernel has looked for the directory.
+        if error.errno != errno.EROFS or _is_there(path, parent):
+            raise
+
+
+def _is_there(path: str, parent: int | None) -> bool:
+    try:
+        os.stat(path, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

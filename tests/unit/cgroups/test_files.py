@@ -88,6 +88,21 @@ def test_a_used_parent_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_nothing_is_no_error_on_a_read_only_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There rmdir(2) says EROFS before the kernel has looked for the directory."""
+
+    def rmdir(path: str, dir_fd: int | None = None) -> None:
+        raise OSError(errno.EROFS, "read-only file system", path)
+
+    monkeypatch.setattr(files.os, "rmdir", rmdir)
+    assert remove_if_unused(f"{tmp_path}/never/made")
+    remove_tree(f"{tmp_path}/never")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OSError, match="read-only") as caught:
+        remove_if_unused(f"{tmp_path}/there")
+    assert caught.value.errno == errno.EROFS
+
+
 def test_may_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     (tmp_path / "there").mkdir()
