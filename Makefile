@@ -73,6 +73,7 @@ demo: ## make a bundle from busybox, run a container and show what it printed (r
 
 install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured; NATIVE=no leaves the C compiler out
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ocirt needs Python 3.11 or newer: make install PYTHON=...")'
+	@[ $(NATIVE) != yes ] || $(PYTHON) -I ocirt/launcher/native.py --check
 	install -d $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin
 	rm -rf $(DESTDIR)$(LIBDIR)/ocirt
 	cp -R ocirt $(DESTDIR)$(LIBDIR)/ocirt

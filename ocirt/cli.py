@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 APP = "ocirt"
 SUMMARY = "OCI low-level container runtime in Python"
+WHOLE = "install all of Python (Debian: the package python3, for python3-minimal is a part of it)"
 FAILURE, INTERRUPTED, READER_GONE = 1, 128 + 2, 128 + 13  # the last two as a shell reports SIGINT and SIGPIPE
 
 # In the order of a container's life.  The one line is here so that the help imports no command.
@@ -222,9 +223,20 @@ def _as_record(error: Exception) -> OcirtError:
         import traceback
 
         log.debug("".join(traceback.format_exception(error)))
+    if isinstance(error, ImportError) and _is_missing(error):
+        return OcirtError(
+            "internal", f"this Python lacks the module {error.name} of its standard library", remedy=WHOLE
+        )
     if isinstance(error, MemoryError):
         return OcirtError("internal", "out of memory")
     return OcirtError("internal", f"{type(error).__name__}: {error}", remedy="a fault in ocirt: --debug shows where")
+
+
+def _is_missing(error: ImportError) -> bool:
+    """Whether a file of the standard library is not there.  Where the imports are sealed the fault is ours."""
+    ours = not error.name or error.name.partition(".")[0] == APP
+    gone = isinstance(error, ModuleNotFoundError) or (error.path is not None and not os.path.exists(error.path))
+    return gone and not ours and bool(sys.meta_path)
 
 
 def sentence(error: OcirtError) -> str:

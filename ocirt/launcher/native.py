@@ -1,14 +1,17 @@
 """Build the native launcher: ocirt's modules, frozen, and the interpreter in one executable.  Run by `make install`:
 
     PYTHON -I -X no_debug_ranges ocirt/launcher/native.py DIRECTORY LAUNCHER [DESTDIR]
+    PYTHON -I ocirt/launcher/native.py --check
 
 DIRECTORY holds the installed package `ocirt`; LAUNCHER is the command's path; DESTDIR stands before both while writing.
 Needs a C compiler and the static library of the interpreter that runs this file (Debian: gcc, python3-dev).  Ends with
 status 3 and the reason where they are missing or fail, or Python is not 3.11: the portable launcher of write.py stays.
+--check builds one that does nothing, and throws it away: to know before anything is written.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import shlex
 import shutil
@@ -95,10 +98,20 @@ def compile_c(frozen_source: str, executable: Path) -> None:
         write.replace(executable, made.read_bytes(), 0o755)
 
 
-def main(directory: str, launcher: str, destdir: str = "") -> int:
+def check() -> None:
+    """Raises NotHere."""
+    nothing = freeze.c_source([(BOOT, write.compiled(ast.Module([], []), "boot.py"))])
+    with tempfile.TemporaryDirectory() as work:
+        compile_c(nothing, Path(work, "launcher"))
+
+
+def main(directory: str, launcher: str = "", destdir: str = "") -> int:
     try:
         require_toolchain()
-        compile_c(frozen_c(Path(f"{destdir}{directory}/ocirt"), directory), Path(destdir + launcher))
+        if directory == "--check":
+            check()
+        else:
+            compile_c(frozen_c(Path(f"{destdir}{directory}/ocirt"), directory), Path(destdir + launcher))
     except NotHere as error:
         print(f"no native launcher: {error}", file=sys.stderr)
         return NOT_HERE

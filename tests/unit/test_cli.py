@@ -258,6 +258,24 @@ def failing(error: BaseException) -> object:
             "ocirt state web1: ZeroDivisionError: by 0 - a fault in ocirt: --debug shows where",
         ),
         (RecursionError("deep"), "ocirt state web1: RecursionError: deep - a fault in ocirt: --debug shows where"),
+        (
+            ModuleNotFoundError("No module named 'termios'", name="termios"),
+            "ocirt state web1: this Python lacks the module termios of its standard library"
+            " - install all of Python (Debian: the package python3, for python3-minimal is a part of it)",
+        ),
+        (
+            ImportError("cannot open shared object file", name="_json", path="/no/such/_json.so"),
+            "ocirt state web1: this Python lacks the module _json of its standard library"
+            " - install all of Python (Debian: the package python3, for python3-minimal is a part of it)",
+        ),
+        (
+            ImportError("cannot import name 'x'", name="json", path="/"),
+            "ocirt state web1: ImportError: cannot import name 'x' - a fault in ocirt: --debug shows where",
+        ),
+        (
+            ModuleNotFoundError("No module named 'ocirt.x'", name="ocirt.x"),
+            "ocirt state web1: ModuleNotFoundError: No module named 'ocirt.x' - a fault in ocirt: --debug shows where",
+        ),
         (MemoryError(), "ocirt state web1: out of memory"),
         (StateError("status", "bad \x1b[2J\nname"), "ocirt state web1: bad \\x1b[2J\\nname"),
     ],

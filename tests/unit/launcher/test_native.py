@@ -82,3 +82,12 @@ def test_without_a_compiler_that_works(tmp_path: Path, compiler: str, reason: st
     result = subprocess.run(command, env={"CC": compiler}, check=False, capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stderr) == (native.NOT_HERE, f"no native launcher: {reason}\n")
     assert not (tmp_path / "ocirt").exists()
+
+
+@pytest.mark.parametrize("compiler", ["/nowhere/cc", "/bin/false"])
+def test_an_install_that_must_have_it_writes_nothing_without(tmp_path: Path, compiler: str) -> None:
+    command = ["make", "-s", "install", "NATIVE=yes", f"CC={compiler}", f"PREFIX={tmp_path}/made", "DESTDIR="]
+    result = subprocess.run(command, cwd=TREE, check=False, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith("no native launcher: ")
+    assert not (tmp_path / "made").exists()
