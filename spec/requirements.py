@@ -9,24 +9,63 @@ from __future__ import annotations
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "conformance.md"
-DOCUMENTS = ("config.md", "config-linux.md", "runtime.md", "runtime-linux.md")
+DOCUMENTS = (
+    "bundle.md",
+    "runtime.md",
+    "runtime-linux.md",
+    "config.md",
+    "config-linux.md",
+    "features.md",
+    "features-linux.md",
+    "glossary.md",
+)
+# Where a test runs, by its folder; the first is the one that says most about a container.
+PLACES = {
+    "e2e": ("tests/e2e/",),
+    "guest": ("tests/guest/",),
+    "kernel": ("tests/kernel/",),
+    "unit": ("tests/unit/", "tests/plans/", "tests/architecture/"),
+}
 LEVELS = ("MUST", "SHOULD")
 STATUSES = ("done", "deviates", "later")
 SPECIFICATION = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0"
-Requirement = dict[str, str]
+Requirement = dict[str, Any]
 
 HEAD = """\
 # Conformance
 
 Written by spec/requirements.py from [spec/requirements.toml](../spec/requirements.toml); edit that.
 
-What the OCI runtime specification 1.3.0 requires of a runtime on Linux: each MUST and SHOULD of its four documents
+What the OCI runtime specification 1.3.0 requires of a runtime on Linux: each MUST and SHOULD of its documents
 has an entry there, with the tests that show it. What the OCI runtime-tools suite says is in
 [conformance-runtime-tools.md](conformance-runtime-tools.md).
 
+"""
+
+SHOWN = """
+## Where it is shown
+
+Each requirement is counted once, at the first of these that has a test of it. Configurations are refused, with the
+exact code and JSON pointer, in unit tests: the reader of `create` is called there.
+
+| tests | what runs there | MUST | SHOULD |
+|---|---|---:|---:|
+"""
+RUNS = {
+    "e2e": "containers, on the machine where `make test` runs (`tests/e2e`)",
+    "guest": "containers, in a machine with cgroup v2, systemd and AppArmor (`make test-guest`)",
+    "kernel": "the container's side alone, on the real kernel (`tests/kernel`)",
+    "unit": "the runtime's own code: refusals, and what no kernel at hand does (`tests/unit`)",
+}
+
+EVERY = """
+## Every requirement
+
+With the tests that show it: `e2e`, `kernel` and `unit` run here, `guest` in the guest.
 """
 
 DEVIATIONS = """
@@ -68,7 +107,49 @@ def page(requirements: list[Requirement]) -> str:
         for entry in requirements
         if entry["status"] == "deviates"
     ]
-    return HEAD + counts(requirements) + DEVIATIONS + "".join(deviations) + LATER + later(requirements)
+    return (
+        HEAD
+        + counts(requirements)
+        + SHOWN
+        + shown(requirements)
+        + DEVIATIONS
+        + "".join(deviations)
+        + LATER
+        + later(requirements)
+        + EVERY
+        + every(requirements)
+    )
+
+
+def places(entry: Requirement) -> list[str]:
+    """Where the entry's tests run, in the order of PLACES."""
+    return [
+        name for name, folders in PLACES.items() if any(test.startswith(folders) for test in entry.get("tests", ()))
+    ]
+
+
+def shown(requirements: list[Requirement]) -> str:
+    """A line for each place, with how many requirements it is the first one of."""
+    text = ""
+    for name in PLACES:
+        first = [entry["level"] for entry in requirements if places(entry)[:1] == [name]]
+        text += f"| {name} | {RUNS[name]} | {first.count('MUST')} | {first.count('SHOULD')} |\n"
+    return text
+
+
+def every(requirements: list[Requirement]) -> str:
+    """A table for each document, in the order of the file."""
+    text = ""
+    for document in DOCUMENTS:
+        text += (
+            f"\n### {document}\n\n| section | level | what ocirt does | status | shown by |\n|---|---|---|---|---|\n"
+        )
+        for entry in requirements:
+            if _document(entry) == document:
+                heading = entry["section"].partition("#")[2]
+                fields = (heading, entry["level"], entry["text"], entry["status"], ", ".join(places(entry)))
+                text += f"| {' | '.join(fields)} |\n"
+    return text
 
 
 def later(requirements: list[Requirement]) -> str:
@@ -85,7 +166,7 @@ def later(requirements: list[Requirement]) -> str:
 
 
 def _document(entry: Requirement) -> str:
-    return entry["section"].partition("#")[0]
+    return str(entry["section"]).partition("#")[0]
 
 
 def _link(entry: Requirement) -> str:

@@ -197,8 +197,6 @@ def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
     refuse_label(config, host)
     for number, mount in enumerate(config.mounts):
         options = options_of(mount)
-        if not mount.destination.startswith("/"):
-            log.warning(f'mount destination "{mount.destination}" is not absolute: it is taken as relative to "/"')
         target = clean(mount.destination)
         source = mount.source or "none"
         if options.flags & MS_REMOUNT:

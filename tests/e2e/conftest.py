@@ -15,6 +15,7 @@ from tests.support.fixtures import (  # noqa: F401
     host_unchanged,
     new_bundle,
     place,
+    realtime_budget,
     roots,
     runtime,
     user,

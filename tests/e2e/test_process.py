@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import PATH, Bundle
-from tests.support.host import Place
-from tests.support.runtime import Runtime, poll
+from tests.support.runtime import Runtime
 
 
 def test_user_groups_and_umask(runtime: Runtime, bundle: Bundle) -> None:
@@ -239,25 +238,6 @@ def test_realtime_scheduler(runtime: Runtime, bundle: Bundle, setting: dict, see
     bundle.process["scheduler"] = setting
     scheduler = runtime.probe(bundle)["scheduler"]
     assert {name: scheduler[name] for name in seen} == seen
-
-
-def accepts(file: Path, text: str) -> bool:
-    try:
-        file.write_text(text)
-    except OSError:
-        return False
-    return True
-
-
-@pytest.fixture
-def realtime_budget(place: Place) -> Iterator[None]:
-    """With real-time groups a cgroup of version 1 has no budget unless its parent gives some."""
-    file = place.cgroup("cpu") / "cpu.rt_runtime_us"
-    if not file.exists():
-        pytest.skip("the kernel has no real-time groups")
-    poll(lambda: accepts(file, "10000"), "a budget")
-    yield
-    poll(lambda: accepts(file, "0"), "the end of the container's group, which the kernel frees late")
 
 
 @pytest.mark.only_ocirt("runc 1.1 and crun 1.8 know no process.scheduler")

@@ -17,6 +17,33 @@ PAUSE = ("/bin/probe", "pause")
 CRUN_CGROUPS = "makes its cgroups elsewhere (/crun)"
 
 
+# --- bundle.md
+
+
+def test_config_is_at_the_top_of_the_bundle(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> None:
+    bundle.script("echo ran").save()
+    config = bundle.path / "config.json"
+    (bundle.path / "inner").mkdir()
+    for elsewhere in (bundle.path / "inner/config.json", bundle.path / "config.JSON", bundle.root / "config.json"):
+        config.rename(elsewhere)
+        with host_unchanged():
+            runtime.fails("create", "--bundle", str(bundle.path), bundle.id, says="config.json")
+        elsewhere.rename(config)
+    assert runtime.ok("run", "--bundle", str(bundle.path), bundle.id).out == "ran\n"
+
+
+# --- config.md: mounts
+
+
+@pytest.mark.differs(crun="1.8 says nothing of it")
+def test_a_relative_destination_is_a_warning(runtime: Runtime, bundle: Bundle) -> None:
+    result = runtime.run(bundle.mount("srv", "tmpfs", "tmpfs").script("grep -c ' /srv ' /proc/mounts"))
+    assert (result.code, result.out) == (0, "1\n")
+    assert "srv" in result.err
+    if runtime.name == "ocirt":
+        assert (result.err.count("[/mounts/6]"), result.err.count("\n")) == (1, 1)
+
+
 # --- config.md: mount options
 
 
@@ -127,6 +154,35 @@ def test_nice_not_given_is_0(runtime: Runtime, bundle: Bundle) -> None:
     bundle.process["scheduler"] = {"policy": "SCHED_BATCH"}
     seen = runtime.after("renice -n 7 -p $$ >&2").probe(bundle)["scheduler"]
     assert (seen["policy"], seen["nice"]) == (3, 0)
+
+
+@pytest.mark.only_ocirt("runc 1.1 and crun 1.8 know no process.scheduler")
+def test_priority_not_given_is_0(runtime: Runtime, bundle: Bundle, realtime_budget: None) -> None:
+    """Of SCHED_OTHER, which has no other; so the caller's real-time priority is not kept.  SCHED_FIFO has no 0."""
+    bundle.resources(cpu={"realtimeRuntime": 5000, "realtimePeriod": 1000000})
+    bundle.process["scheduler"] = {"policy": "SCHED_OTHER"}
+    seen = runtime.after(REALTIME).probe(bundle)["scheduler"]
+    assert (seen["policy"], seen["priority"], seen["nice"]) == (0, 0, 0)
+    bundle.process["scheduler"] = {"policy": "SCHED_FIFO"}
+    result = runtime.run(bundle)
+    assert (result.code, "[/process/scheduler" in result.last_line) == (1, True), result
+
+
+REALTIME = "chrt --fifo -p 3 $$ >&2 || exit 77"
+
+
+@pytest.mark.only_ocirt("runc 1.1 and crun 1.8 know no process.scheduler")
+def test_deadline_times_not_given_are_0(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> None:
+    """sched(7): to the kernel a period of 0 is the deadline; a deadline or a runtime of 0 is no value."""
+    times = {"runtime": 1000000, "deadline": 20000000}
+    for name in times:
+        bundle.process["scheduler"] = {"policy": "SCHED_DEADLINE", **times, "period": 20000000}
+        del bundle.process["scheduler"][name]
+        bundle.save()
+        with host_unchanged():
+            runtime.fails("create", "--bundle", str(bundle.path), bundle.id, says="[/process/scheduler")
+    bundle.process["scheduler"] = {"policy": "SCHED_DEADLINE", **times}
+    assert runtime.probe(bundle)["scheduler"]["period"] == 20000000
 
 
 def test_console_size_without_a_terminal_is_ignored(runtime: Runtime, bundle: Bundle) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.bundles import Bundle, Roots
 from tests.support.host import Place, settled_differences, token, unchanged
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, poll
 from tests.support.user import User, user_of_the_tests
 
 _numbers = itertools.count()
@@ -84,3 +84,22 @@ def user(place: Place) -> Iterator[User]:
 @pytest.fixture
 def bundle(new_bundle: Callable[[], Bundle]) -> Bundle:
     return new_bundle()
+
+
+def accepts(file: Path, text: str) -> bool:
+    try:
+        file.write_text(text)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def realtime_budget(place: Place) -> Iterator[None]:
+    """With real-time groups a cgroup of version 1 has no budget unless its parent gives some."""
+    file = place.cgroup("cpu") / "cpu.rt_runtime_us"
+    if not file.exists():
+        pytest.skip("the kernel has no real-time groups")
+    poll(lambda: accepts(file, "10000"), "a budget")
+    yield
+    poll(lambda: accepts(file, "0"), "the end of the container's group, which the kernel frees late")

@@ -417,6 +417,36 @@ def test_ownership(runtime: Runtime, bundle: Bundle, place: Place, how: str, own
     runtime.stop(bundle)
 
 
+@pytest.mark.parametrize("lacks", ["namespace", "mount", "destination"])
+def test_no_ownership_without(runtime: Runtime, bundle: Bundle, place: Place, lacks: str) -> None:
+    """A new cgroup namespace, and a writable mount of cgroups, and that at /sys/fs/cgroup."""
+    bundle.user_namespace(host=100000).process["user"] = {"uid": 7, "gid": 7}
+    if lacks != "namespace":
+        bundle.namespace("cgroup")
+    if lacks != "mount":
+        target = "/mnt" if lacks == "destination" else MOUNT[0]
+        bundle.mount(target, *MOUNT[1:], "rw")
+    runtime.create(bundle.args(*PAUSE))
+    top = directory(place, bundle)
+    assert {file.stat().st_uid for file in (top, *top.iterdir())} == {0}
+    runtime.stop(bundle)
+
+
+@pytest.mark.differs(runc="1.1 does this with systemd alone")
+def test_ownership_without_the_kernels_list(runtime: Runtime, bundle: Bundle, place: Place) -> None:
+    """Before Linux 4.15 there is no /sys/kernel/cgroup/delegate; it is hidden from the runtime here."""
+    bundle.user_namespace(host=100000).namespace("cgroup").mount(*MOUNT, "rw")
+    hidden = "mount -t tmpfs none /sys/kernel/cgroup"
+    older = runtime.after(
+        f'exec unshare --mount --propagation slave sh -c \'{hidden} && exec "$@"\' sh {runtime.command} "$@"'
+    )
+    older.create(bundle.args(*PAUSE))
+    top = directory(place, bundle)
+    given = {file.name for file in top.iterdir() if file.stat().st_uid == 100000}
+    assert (top.stat().st_uid, given) == (100000, {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"})
+    runtime.stop(bundle)
+
+
 @pytest.mark.differs(runc="1.1 does this with systemd alone")
 def test_a_delegated_cgroup_can_be_divided(runtime: Runtime, bundle: Bundle) -> None:
     bundle.user_namespace(host=100000).namespace("cgroup").mount(*MOUNT, "rw").resources(pids={"limit": 20})
