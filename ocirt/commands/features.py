@@ -1,16 +1,19 @@
-"""ocirt features: what this runtime supports (features.md), from the tables its code works with."""
+"""ocirt features: what this runtime supports (features.md), from the tables its code works with.
+
+--probe is another question: what works on this machine.  It is answered by ocirt/probe, which is loaded for it alone.
+"""
 
 from __future__ import annotations
-
-from errno import EFAULT
 
 from ocirt import OCI_VERSION, __version__, log
 from ocirt.cgroups.unit_properties import ANNOTATION
 from ocirt.config import jsontext, shapes
 from ocirt.config.mountopts import RECOGNISED
-from ocirt.kernel import flags, numbers
+from ocirt.errors import UsageError
+from ocirt.kernel import flags
 from ocirt.kernel.capabilities import CAPABILITIES
-from ocirt.kernel.ffi import syscall
+from ocirt.kernel.questions import seccomp_flag_known
+from ocirt.options import VALUE, Option
 from ocirt.seccomp.architectures import ABIS
 from ocirt.seccomp.profile import ACTIONS, FLAGS, OPERATORS
 
@@ -18,18 +21,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.options import Globals, Option, Parsed
+    from ocirt.options import Globals, Parsed
 
 SUMMARY = "print what this runtime supports as JSON"
 ARGUMENTS = ""
-OPTIONS: tuple[Option, ...] = ()
+OPTIONS = (
+    Option("probe", help="try what works on this machine instead; it is left as it is"),
+    Option("format", "f", VALUE, 'with --probe: "table" (default) or "json"', "FORMAT"),
+)
 MAX_ARGS = 0
 
 OLDEST_OCI_VERSION = "1.0.0"
 
 
 def main(g: Globals, options: Parsed) -> int:
-    log.show(jsontext.dump(features(), 4) + "\n")
+    if not options.probe:
+        if options.format not in ("", "json"):
+            raise UsageError(f"--format {options.format} is for --probe: the document of features is JSON")
+        log.show(jsontext.dump(features(), 4) + "\n")
+        return 0
+    if options.format not in ("", "table", "json"):
+        raise UsageError(f"invalid format option: {options.format}")
+    from ocirt.probe import report
+
+    host, outcomes = report.try_all()
+    if options.format == "json":
+        log.show(jsontext.dump(report.document(host, outcomes), 4) + "\n")
+    else:
+        log.show(report.table(host, outcomes))
     return 0
 
 
@@ -65,19 +84,8 @@ def _seccomp() -> dict[str, Any]:
         "operators": sorted(OPERATORS),
         "archs": sorted(ABIS),
         "knownFlags": known,
-        "supportedFlags": [name for name in known if _kernel_takes(getattr(flags, name))],
+        "supportedFlags": [name for name in known if seccomp_flag_known(getattr(flags, name))],
     }
-
-
-def _kernel_takes(flag: int) -> bool:
-    """Whether seccomp(2) knows the flag: then it goes on to the filter's address, which is wrong here."""
-    if flag == flags.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV:
-        flag |= flags.SECCOMP_FILTER_FLAG_NEW_LISTENER  # refused without
-    try:
-        syscall("seccomp", numbers.seccomp, flags.SECCOMP_SET_MODE_FILTER, flag, None)
-    except OSError as error:
-        return error.errno == EFAULT
-    raise AssertionError("a filter without an address was loaded")
 
 
 def _memory_policy() -> dict[str, Any]:

@@ -16,7 +16,7 @@ LAYERS = (
     ("pipeline", "box", "channel", "container", "host", "hooks", "selfexe"),
     ("stages",),
     ("plan", "process_plan", "exec_plan"),
-    ("process",),
+    ("process", "probe"),
     ("commands",),
     ("cli",),
     ("__main__", "launcher"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 from tests.e2e.test_namespaces import FILES, host_namespace
 from tests.support.bundles import Bundle
 from tests.support.oracle import OFFICIAL, pointers, validator
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, poll
 from tests.support.user import User, UserRuntime
 
 NO_FEATURES = "1.8 has no features"
@@ -164,3 +167,108 @@ def test_the_same_wherever_it_is_asked(runtime: Runtime, document: dict[str, Any
     for other in (elsewhere, UserRuntime(tmp_path / "user", user)):
         result = other.ok("features", env={"PATH": os.environ["PATH"]})
         assert (json.loads(result.out), result.err) == (document, "")
+
+
+# --- features --probe
+
+
+def probed(runtime: Runtime) -> dict[str, tuple[bool, str]]:
+    """Name -> (works, note)."""
+    result = runtime.ok("features", "--probe", "--format", "json")
+    assert result.err == ""
+    return {check["name"]: (check["works"], check["note"]) for check in json.loads(result.out)["checks"]}
+
+
+def is_mounted(controller: str) -> bool:
+    hierarchies = [line.split(":")[1].split(",") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    return any(controller in controllers for controllers in hierarchies)
+
+
+@pytest.mark.only_ocirt("no other runtime has this")
+def test_probe_as_root(runtime: Runtime, host_unchanged: Callable[[], Any]) -> None:
+    with host_unchanged():
+        found = probed(runtime)
+    assert {name: found[name] for name in found if name.startswith(("namespace.", "mount."))} == {
+        **{f"namespace.{kind}": (True, "") for kind in FILES},
+        **{f"mount.{kind}": (True, "") for kind in MOUNTS},
+        "mount.idmap": found["mount.idmap"],
+    }
+    assert found["mknod"] == found["pivot_root"] == (True, "")
+    assert found["idmap.ranges"] == (True, "65536 ids")
+    assert found["seccomp.notify"] == (True, "")
+    assert found["scheduler.SCHED_ISO"] == (False, "sched_setattr: invalid argument")
+    assert found["cgroup.birth"][0]
+    for controller in ("memory", "pids", "cpuset", "cpu"):
+        assert found[f"cgroup.{controller}"][0], found[f"cgroup.{controller}"]
+    if "cgroup.net_cls" in found:  # version 1
+        assert found["cgroup.net_cls"][0] is is_mounted("net_cls")
+
+
+MOUNTS = (
+    *("proc", "tmpfs", "sysfs", "mqueue", "devpts", "cgroup2", "overlay"),
+    *("bind", "propagation", "api", "recursive", "nosymfollow"),
+)
+
+
+@pytest.mark.only_ocirt("no other runtime has this")
+def test_probe_as_a_user(runtime: Runtime, user: User, tmp_path: Path, host_unchanged: Callable[[], Any]) -> None:
+    """What root alone may do is said to be so; the rest is done in user namespaces."""
+    (tmp_path / "user").mkdir()
+    other = UserRuntime(tmp_path / "user", user)
+    with host_unchanged():
+        found = probed(other)
+    assert found["namespace.mount"] == found["mount.proc"] == (True, "in a new user namespace")
+    assert found["idmap.ranges"] == (True, "by newuidmap and newgidmap")
+    assert found["mknod"] == (True, "not here: bound from the host")
+    assert found["mount.idmap"] == (False, "an id-mapped mount is root's to make")
+    assert found["scheduler.SCHED_FIFO"] == (False, "sched_setattr: operation not permitted")
+    works, note = found["cgroup.pids" if "cgroup.directory" not in found else "cgroup.directory"]
+    assert (works, note.endswith(": permission denied")) == (False, True)
+    user.give_ranges(False)
+    try:
+        assert probed(other)["idmap.ranges"] == (False, "/etc/subuid has no range for this user")
+    finally:
+        user.give_ranges(True)
+
+
+@pytest.mark.only_ocirt("no other runtime has this")
+def test_probe_in_a_user_namespace(runtime: Runtime, host_unchanged: Callable[[], Any]) -> None:
+    inner = runtime.after(
+        "exec unshare --user --map-root-user --mount --pid --fork --mount-proc "
+        f'sh -c \'exec "$@"\' sh {runtime.command} "$@"'
+    )
+    with host_unchanged():
+        found = probed(inner)
+    assert found["namespace.mount"] == found["namespace.user"] == (True, "")
+    assert found["idmap.ranges"][0] is False  # the one id that is there is its parent's
+    assert found["mknod"] == (True, "not here: bound from the host")
+    assert found["rlimits.raise"] == (False, "prlimit: operation not permitted")
+
+
+@pytest.mark.only_ocirt("no other runtime has this")
+def test_probe_for_people(runtime: Runtime) -> None:
+    result = runtime.ok("features", "--probe")
+    assert result.err == ""
+    head, names, *lines, last = result.out.splitlines()
+    assert head.startswith("Linux ")
+    assert names.split() == ["CHECK", "WORKS", "PROPERTY", "NOTE"]
+    assert all(line.split()[1] in ("yes", "no") for line in lines)
+    assert last == f"{sum(line.split()[1] == 'yes' for line in lines)} of {len(lines)} work here"
+
+
+@pytest.mark.only_ocirt("no other runtime has this")
+def test_probe_that_is_killed(runtime: Runtime, host_unchanged: Callable[[], Any]) -> None:
+    """At any time: what was being tried is ended and taken away by a process that is no child of the terminal."""
+    with host_unchanged():
+        for milliseconds in (40, 90, 140, 190, 240, 300, 400):
+            script = f"timeout -s KILL {milliseconds / 1000} {runtime.command} features --probe; true"
+            subprocess.run(["bash", "-c", script], check=True, stdout=subprocess.DEVNULL, timeout=60)
+            poll(lambda: not own_descendants(), "the end of what was being tried")
+
+
+def own_descendants() -> list[str]:
+    """As a child subreaper we get them; those that are zombies are reaped."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return Path("/proc/self/task", str(os.getpid()), "children").read_text().split()

@@ -1,0 +1,107 @@
+"""The parts of the trials that decide, without a kernel: ids, controllers, what is missing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ocirt.host import Host
+from ocirt.probe import Unavailable, cgroups, namespaces, process
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("         0          0 4294967295\n", (100000, 65536)),
+        ("         0       1000          1\n         1     100000      65536\n", (1, 65536)),
+        ("         0       1000          1\n", (0, 1)),
+    ],
+)
+def test_given_ids(text: str, ids: tuple[int, int]) -> None:
+    assert namespaces.given_ids(text) == ids
+
+
+def test_subordinate_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(namespaces, "read", lambda path: "root:x:0:0::/:/bin/sh\nme:x:1000:1000::/:/bin/sh\n")
+    assert namespaces.subordinate("you:1:2\nme:100000:65536\n", "/etc/subuid") == ("100000", "65536")
+    assert namespaces.subordinate("1000:7:8\n", "/etc/subuid") == ("7", "8")
+    with pytest.raises(Unavailable, match="/etc/subuid has no range for this user"):
+        namespaces.subordinate("you:1:2\n", "/etc/subuid")
+
+
+def test_programs() -> None:
+    namespaces.run("/bin/true")
+    with pytest.raises(Unavailable, match=r"^said this$"):
+        namespaces.run("/bin/sh", "-c", "echo said this; exit 1")
+    with pytest.raises(Unavailable, match=r"^/bin/false ended with 1$"):
+        namespaces.run("/bin/false")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A cgroup of version 2 with one below it that has cpu alone; ordinary files."""
+    (tmp_path / "new").mkdir()
+    for path, text in (
+        ("cgroup.controllers", "cpu memory"),
+        ("cgroup.subtree_control", "cpu"),
+        ("cgroup.type", "domain"),
+        ("cgroup.procs", ""),
+        ("new/cgroup.controllers", "cpu"),
+    ):
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def test_a_controller_that_is_enabled(tree: Path) -> None:
+    assert cgroups.enabled("cpu")(str(tree / "new")) == ""
+
+
+def test_a_controller_that_create_would_enable(tree: Path) -> None:
+    assert cgroups.enabled("memory")(str(tree / "new")) == f"create enables it in {tree}"
+
+
+def test_a_controller_that_is_not_there(tree: Path) -> None:
+    with pytest.raises(Unavailable, match="does not have it"):
+        cgroups.enabled("io")(str(tree / "new"))
+
+
+def test_a_controller_that_processes_are_in_the_way_of(tree: Path) -> None:
+    (tree / "cgroup.procs").write_text("1\n")
+    with pytest.raises(Unavailable, match="has processes"):
+        cgroups.enabled("memory")(str(tree / "new"))
+
+
+@pytest.mark.parametrize(
+    ("trial", "reason"),
+    [
+        (lambda: process.apparmor(Host()), "the kernel has no AppArmor, or it is switched off"),
+        (lambda: process.selinux(Host()), "the kernel has no SELinux, or it is switched off"),
+        (lambda: cgroups.layout(Host()), "no cgroup file system is mounted"),
+        (lambda: cgroups.systemd(Host()), "systemd is not the service manager here"),
+        (cgroups.absent("rdma"), "no hierarchy with the controller rdma is mounted"),
+    ],
+)
+def test_what_is_missing(trial: object, reason: str) -> None:
+    assert callable(trial)
+    with pytest.raises(Unavailable, match=re.escape(reason)):
+        trial()
+
+
+def test_resctrl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "info/L3").mkdir(parents=True)
+    (tmp_path / "info/MB").mkdir()
+    files = {
+        "/proc/self/mountinfo": f"30 1 0:30 / {tmp_path} rw - resctrl resctrl rw\n",
+        "/proc/filesystems": "nodev\tresctrl\n",
+    }
+    monkeypatch.setattr(process, "read", files.__getitem__)
+    assert process.resctrl() == f"at {tmp_path}: L3 MB"
+    files["/proc/self/mountinfo"] = ""
+    with pytest.raises(Unavailable, match=r"^resctrl is not mounted$"):
+        process.resctrl()
+    files["/proc/filesystems"] = "nodev\tproc\n"
+    with pytest.raises(Unavailable, match=r"^the kernel or the processor has no resctrl$"):
+        process.resctrl()
