@@ -14,6 +14,10 @@ Python until the program is executed.
  DONE ----------------------------------------->  createContainer, pivot_root, finish
  [user namespace: rlimits <----------------- ASK limits
  DONE]----------------------------------------->  rlimits, identity, looks the program up
+ [seccomp notification: the filter's listener, taken out of init, goes to the agent
+                          <-------- ASK listener N
+  (a user's runtime cannot: ASK listener, and a record with the listener itself)
+ DONE]----------------------------------------->  closes its own
  saves record, pid-file   <------------------- READY
  SAVED ---------------------------------------->  closes this channel, waits on start.sock
  exit 0                                           [exec: does not wait, executes]
@@ -30,6 +34,8 @@ Python until the program is executed.
 from __future__ import annotations
 
 import _socket
+import select
+import sys
 
 from ocirt import log
 from ocirt import system as os
@@ -53,10 +59,14 @@ class Record:
 
 
 class Channel:
-    """One end.  Blocking; a process holds one conversation at a time."""
+    """One end.  Blocking; a process holds one conversation at a time.
+
+    bound: how long the peer may be silent (seconds), and the error when it is; None for ever.
+    """
 
     def __init__(self, sock: _socket.socket) -> None:
         self._socket = sock
+        self.bound: tuple[float, OcirtError] | None = None
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -70,13 +80,32 @@ class Channel:
         os.write(self._socket.fileno(), "\0".join(texts).encode("utf-8", "backslashreplace"))
 
     def receive(self) -> Record:
-        """The next record; kind EOF when the peer has closed.  Raises OSError."""
+        """The next record; kind EOF when the peer has closed.  Raises OSError, and the bound's error."""
+        self.wait()
         try:
             data = os.read(self._socket.fileno(), MAX_RECORD)
         except ConnectionResetError:
             return Record(EOF, [])
         kind, *fields = data.decode("utf-8", "replace").split("\0")
         return Record(kind, fields)
+
+    def receive_descriptor(self) -> int:
+        """The descriptor that comes with the next record, close-on-exec.  Raises OSError, the bound's error."""
+        self.wait()
+        size = _socket.CMSG_LEN(4)
+        kind, ancillary, _, _ = self._socket.recvmsg(MAX_RECORD, size, _socket.MSG_CMSG_CLOEXEC)
+        if not ancillary:
+            raise OcirtError("internal", f"expected a descriptor, received {kind.decode() or 'the end'}")
+        return int.from_bytes(ancillary[0][2], sys.byteorder)
+
+    def wait(self) -> None:
+        """Until there is something to receive.  Raises the bound's error."""
+        if self.bound is not None:
+            seconds, error = self.bound
+            poll = select.poll()
+            poll.register(self._socket.fileno(), select.POLLIN)
+            if not poll.poll(seconds * 1000):
+                raise error
 
     def receive_past_log(self) -> Record:
         """The next record that is not a log line; those are written to the log.  Raises OSError."""

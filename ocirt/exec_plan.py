@@ -6,7 +6,16 @@ from ocirt import system as os
 from ocirt.errors import StateError
 from ocirt.kernel.flags import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWUSER
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage, Step
-from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
+from ocirt.process_plan import (
+    cgroup_stage,
+    console,
+    keyring,
+    lsm,
+    prepare_process,
+    process_stages,
+    seccomp,
+    seccomp_listener,
+)
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.limits import LIMITS, oom_score_adj, rlimits, rlimits_when_asked
 from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
@@ -139,8 +148,9 @@ def make_exec_plan(
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
         Stage("limits", INIT, rlimits(process, in_userns)),
         Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
-        *process_stages(process, linux, in_userns or host.userns, early_filter),
-        Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux))),
+        *process_stages(process, linux, host, in_userns or host.userns, early_filter),
+        Stage("listener", ANSWER, seccomp_listener(linux, container.state)),
+        Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux, host))),
         clone_flags=0,
         via_joiner=True,
         executes_at_once=True,

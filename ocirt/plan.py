@@ -7,7 +7,16 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 from __future__ import annotations
 
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
-from ocirt.process_plan import cgroup_stage, console, keyring, lsm, prepare_process, process_stages, seccomp
+from ocirt.process_plan import (
+    cgroup_stage,
+    console,
+    keyring,
+    lsm,
+    prepare_process,
+    process_stages,
+    seccomp,
+    seccomp_listener,
+)
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
@@ -94,7 +103,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
-    last = () if early_filter else seccomp(linux)
+    last = () if early_filter else seccomp(linux, host)
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, mount_sources(config, options.bundle), notify(HOST, options)),
@@ -128,7 +137,8 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("limits", INIT, rlimits(process, in_userns)),
         Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
-        *process_stages(process, linux, in_userns or host.userns, early_filter),
+        *process_stages(process, linux, host, in_userns or host.userns, early_filter),
+        Stage("listener", ANSWER, listener(config, options, early_filter)),
         Stage("hooks", START, hooks(START, config, options)),
         Stage(
             "exec", START, payload(process, options.preserve_fds, more_environment(options), last) if process else ()
@@ -167,6 +177,12 @@ def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:
         from ocirt.stages import hooks as stage
 
         yield from stage.hooks(place, config.hooks, plan_state(config, options))
+
+
+def listener(config: Config, options: Options, early_filter: bool) -> Iterator[Step]:
+    """Where the filter is loaded in `start`, it is `start` that answers (process/agent.py)."""
+    if config.process is not None and early_filter:
+        yield from seccomp_listener(config.linux, lambda: {**plan_state(config, options), "status": "creating"})
 
 
 def start_unit(config: Config, host: Host, options: Options) -> Iterator[Step]:

@@ -9,8 +9,9 @@ from ocirt.stages.payload import executable, no_new_privileges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
+    from typing import Any
 
     from ocirt.config.views import Linux, Process
     from ocirt.host import Host
@@ -28,7 +29,7 @@ def prepare_process(process: Process | None, linux: Linux | None) -> Iterator[St
 
 
 def process_stages(
-    process: Process | None, linux: Linux | None, in_userns: bool, early_filter: bool
+    process: Process | None, linux: Linux | None, host: Host, in_userns: bool, early_filter: bool
 ) -> tuple[Stage, ...]:
     """What the process becomes, the same for create and exec.
 
@@ -38,7 +39,7 @@ def process_stages(
     if process is None:
         return ()
     return (
-        Stage("seccomp", INIT, seccomp(linux) if early_filter else ()),
+        Stage("seccomp", INIT, seccomp(linux, host) if early_filter else ()),
         Stage("identity", INIT, identity(process, in_userns)),
         Stage("executable", INIT, executable(process)),
     )
@@ -76,11 +77,27 @@ def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
         yield from stage.scheduling(process, linux)
 
 
-def seccomp(linux: Linux | None) -> Iterator[Step]:
+def seccomp(linux: Linux | None, host: Host) -> Iterator[Step]:
     if linux is not None and linux.seccomp is not None:
+        from ocirt.seccomp import notifies
         from ocirt.stages import seccomp as stage
 
         yield from stage.seccomp(linux)
+        if notifies(linux.seccomp):
+            from ocirt.stages import listener
+
+            yield from listener.hand_over(linux.seccomp, host)
+
+
+def seccomp_listener(linux: Linux | None, state: Callable[[], dict[str, Any]]) -> Iterator[Step]:
+    """ANSWER.  state: of the container, see stages/listener.py."""
+    if linux is not None and linux.seccomp is not None:
+        from ocirt.seccomp import notifies
+
+        if notifies(linux.seccomp):
+            from ocirt.stages import listener
+
+            yield from listener.listener(linux.seccomp, state())
 
 
 def cgroup_stage(host: Host, manager: str = "cgroupfs") -> ModuleType:

@@ -194,6 +194,10 @@ RULES = (
          "the AppArmor profile is not loaded or AppArmor is off: see aa-status, or apparmor_parser -r to load it"),
     Rule("", "os", "EACCES", "/run/ocirt",
          "set XDG_RUNTIME_DIR to a directory of yours, or name one with --root"),
+    Rule("listener", "connect", "ENOENT ECONNREFUSED", "",
+         "start the seccomp agent first: linux.seccomp.listenerPath is the socket on which it listens"),
+    Rule("listener", "pidfd_getfd", "EPERM", "",
+         "to take the filter's listener out of init root needs CAP_SYS_PTRACE"),
     # the terminal, the program
     Rule("", "connect", "ECONNREFUSED", "",
          "nobody listens on the socket: start what receives the terminal first"),

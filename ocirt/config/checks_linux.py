@@ -196,15 +196,24 @@ def seccomp(linux: Linux) -> Iterator[ConfigError]:
         text = "listenerMetadata must not be set without listenerPath"
         yield ConfigError("rule", text, at=f"{wanted.at}/listenerMetadata")
     for syscall in wanted.syscalls:
-        if syscall.action == "SCMP_ACT_NOTIFY" and "write" in syscall.names:
-            # The runtime writes to the socket that carries the listener to its owner: it would wait for itself.
-            text = "SCMP_ACT_NOTIFY cannot be used for the write syscall"
-            yield ConfigError("rule", text, at=f"{syscall.at}/names")
+        if syscall.action == "SCMP_ACT_NOTIFY":
+            yield from _notification(wanted, syscall)
         yield from _number_fault(syscall, "errnoRet", syscall.action, syscall.errno_ret)
         for argument in syscall.args:
             if argument.index > 5:
                 text = f"a system call has arguments 0 to 5, not {argument.index}"
                 yield ConfigError("rule", text, at=f"{argument.at}/index")
+
+
+def _notification(wanted: Seccomp, syscall: Syscall) -> Iterator[ConfigError]:
+    if not wanted.listener_path:
+        # Nobody would answer: each of these calls would fail with ENOSYS.
+        text = "SCMP_ACT_NOTIFY needs listenerPath, the socket of who is notified"
+        yield ConfigError("rule", text, at=f"{syscall.at}/action")
+    if "write" in syscall.names:
+        # By it init tells that the filter is loaded: it would wait for an agent that has no listener yet.
+        text = "SCMP_ACT_NOTIFY cannot be used for the write syscall"
+        yield ConfigError("rule", text, at=f"{syscall.at}/names")
 
 
 def _number_fault(view: Seccomp | Syscall, name: str, action: str, number: int | None) -> Iterator[ConfigError]:

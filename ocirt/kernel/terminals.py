@@ -54,7 +54,8 @@ def set_controlling_terminal(fd: int) -> None:
 
 def send_fd(socket: int, data: bytes, fd: int) -> None:
     """sendmsg(2) with one descriptor (SCM_RIGHTS) on a connected unix socket; `socket` stays open."""
-    connection = _socket.socket(fileno=socket)
+    # Told what it is, with whatever type: else Python asks for it, by calls that a seccomp filter may refuse.
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, socket)
     try:
         packed = struct.pack("i", fd)
         connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], _socket.MSG_NOSIGNAL)

@@ -13,7 +13,7 @@ from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.channel import ASK, DONE, EOF, ERROR, GO, PID, READY, SAVED, channel_pair
 from ocirt.errors import OcirtError
-from ocirt.pipeline import BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
+from ocirt.pipeline import ANSWER, BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
 from ocirt.process import birth, init, joiner
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def launch(
         on_ready()
         _send(box, SAVED)
         if plan.executes_at_once:
-            wait_for_exec(box)
+            wait_for_exec(plan, box)
         undo.keep()
 
 
@@ -107,16 +107,27 @@ def serve(plan: Plan, box: Box) -> None:
         if record.kind == READY:
             return
         if record.kind == ASK:
-            run(plan.answer(record.fields[0]), box)
-            _send(box, DONE)
+            answer(plan, box, record)
         else:
             raise _failure(box, record)
 
 
-def wait_for_exec(box: Box) -> None:
-    """init's end of the channel is close-on-exec: the end of the conversation means it executes."""
+def answer(plan: Plan, box: Box, record: Record) -> None:
+    """Do what init asks for.  What it adds to the question is a fact of the question's name."""
+    question, *more = record.fields
+    box.facts[question] = "".join(more)
+    run(plan.answer(question), box)
+    _send(box, DONE)
+
+
+def wait_for_exec(plan: Plan, box: Box) -> None:
+    """init's end of the channel is close-on-exec: the end of the conversation means that it executes, when it
+    has asked for all that the plan has answers to."""
     record = box.channel.receive_past_log()
-    if record.kind != EOF:
+    if record.kind == ASK:
+        answer(plan, box, record)
+        record = box.channel.receive_past_log()
+    if record.kind != EOF or any(stage.name not in box.facts for stage in plan.part(ANSWER)):
         raise _failure(box, record)
 
 

@@ -10,13 +10,14 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
 from ocirt.cgroups.files import remove_if_unused
-from ocirt.channel import EOF, ERROR, GO, LOG
+from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG
 from ocirt.container import Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ocirt.channel import Channel, Record
@@ -132,7 +133,13 @@ def start(container: Container, foreground: bool = False) -> None:
             sock = listen(container)
         conversation = container.connect()
         container.remove_start_socket()
-        record = _execute(conversation)
+        seccomp = config.linux.seccomp if config.linux is not None else None
+        if seccomp is not None and seccomp.listener_path:
+            from ocirt.process.agent import execute_with_agent
+
+            record = execute_with_agent(container, config, conversation)
+        else:
+            record = execute(conversation)
         if record.kind == ERROR:
             raise OcirtError.from_record(record.fields)
         if record.kind != EOF:
@@ -146,10 +153,11 @@ def start(container: Container, foreground: bool = False) -> None:
         (forward_beside if foreground else forward)(container, sock)
 
 
-def _execute(conversation: Channel) -> Record:
-    """Send GO; init's answer, EOF when it executes its program.  Raises OcirtError("interrupted").
+def execute(conversation: Channel, answer: Callable[[Record], None] | None = None) -> Record:
+    """Send GO; what init ends with, EOF when it executes its program.  answer: does what init asks for.
 
-    Signals are held back meanwhile: once the program runs they are for it, and a handler could not tell.
+    Raises OcirtError("interrupted"), and what answer and the conversation's bound raise.  Signals are held back
+    meanwhile: once the program runs they are for it, and a handler could not tell.
     """
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
     poll = select.poll()
@@ -157,13 +165,21 @@ def _execute(conversation: Channel) -> Record:
     try:
         conversation.send(GO)
         while True:
+            waited = 0
             while not poll.poll(LOOK_FOR_SIGNALS):
+                waited += LOOK_FOR_SIGNALS
                 if _signal.sigpending() & set(ENDING_SIGNALS):
                     raise OcirtError("interrupted", "interrupted before the program was executed")
+                if conversation.bound is not None and waited >= conversation.bound[0] * 1000:
+                    raise conversation.bound[1]
             record = conversation.receive()
-            if record.kind != LOG:
+            if record.kind == LOG:
+                log.pass_on(*record.fields)
+            elif record.kind == ASK and answer is not None:
+                answer(record)
+                conversation.send(DONE)
+            else:
                 return record
-            log.pass_on(*record.fields)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 

@@ -4,7 +4,6 @@ init still has CAP_SYS_ADMIN.  Where the stage stands is the plan's business.
 
 from __future__ import annotations
 
-from ocirt.errors import OcirtError
 from ocirt.kernel.flags import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from ocirt.kernel.numbers import ARCHITECTURE
 from ocirt.pipeline import Step
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.config.views import Linux
+
+
+LISTENER = "listener"  # Box.fds: of a filter with SCMP_ACT_NOTIFY, close-on-exec; what is done with it: listener.py
 
 
 class LoadFilter(Step):
@@ -32,18 +34,13 @@ class LoadFilter(Step):
         return f"load a seccomp filter of {len(self.program) // 8} instructions (flags {self.flags})"
 
     def apply(self, box: Box) -> None:
-        box.kernel.set_seccomp_filter(self.program, self.flags)
+        fd = box.kernel.set_seccomp_filter(self.program, self.flags)
+        if self.flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+            box.fds[LISTENER] = fd
 
 
 def seccomp(linux: Linux) -> Iterator[Step]:
-    """Raises what compile_filter raises, and OcirtError (code unsupported) for SCMP_ACT_NOTIFY."""
+    """Raises what compile_filter raises."""
     view = linux.seccomp
-    if view is None:
-        return
-    program, flags = compile_filter(view, ARCHITECTURE)
-    if flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-        # A filter without anybody at its listener answers ENOSYS: better not to start.
-        raise OcirtError(
-            "unsupported", "seccomp notify: SCMP_ACT_NOTIFY is not supported", at=f"{view.at}/listenerPath"
-        )
-    yield LoadFilter(view.at, program, flags)
+    if view is not None:
+        yield LoadFilter(view.at, *compile_filter(view, ARCHITECTURE))

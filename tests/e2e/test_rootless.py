@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import Agent
 from tests.support.bundles import Bundle
 from tests.support.host import alive
 from tests.support.runtime import NAME, ConsoleSocket, Result, read_until
@@ -429,3 +431,26 @@ def test_spec_rootless(runtime: UserRuntime, user: User, one_id: Bundle) -> None
     (one_id.path / "config.json").write_text(json.dumps(config))
     result: Result = runtime.ok("run", "--bundle", str(one_id.path), one_id.id)
     assert result.out == "0\n"
+
+
+@pytest.mark.only_ocirt("crun needs a right over the process that it does not have; runc 1.1 as well")
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_seccomp_agent(
+    runtime: UserRuntime, one_id: Bundle, tmp_path: Path, user: User, no_new_privileges: bool
+) -> None:
+    """The user's runtime may not take the listener out of init, which sends it instead."""
+    rule = {"names": ["mkdir", "read", "close"], "action": "SCMP_ACT_NOTIFY"}
+    agent = Agent(user.home, **{"83": errno.ENOSPC})
+    agent.path.chmod(0o777)
+    one_id.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "listenerPath": str(agent.path),
+        "syscalls": [rule],
+    }
+    one_id.process["noNewPrivileges"] = no_new_privileges
+    try:
+        assert "No space left" in runtime.inside(one_id, "mkdir /x 2>&1 || true")
+        assert agent.received[0]["kinds"] == ["anon_inode:seccomp notify"]
+    finally:
+        agent.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 
 from ocirt.channel import EOF, ERROR, GO, MAX_FIELD, READY, channel_pair
@@ -59,3 +62,38 @@ def test_the_wrong_record_is_refused() -> None:
     with pytest.raises(OcirtError) as caught:
         there.expect(GO)
     assert (caught.value.code, caught.value.what) == ("internal", "expected the record GO, received READY")
+
+
+def test_a_descriptor_comes_with_a_record() -> None:
+    here, there = channel_pair()
+    reading, writing = os.pipe()
+    with socket.socket(fileno=os.dup(here.fileno())) as sock:
+        socket.send_fds(sock, [b"it"], [writing])
+    os.close(writing)
+    received = there.receive_descriptor()
+    assert not os.get_inheritable(received)
+    os.write(received, b"through")
+    assert os.read(reading, 100) == b"through"
+    os.close(received)
+    os.close(reading)
+
+
+def test_a_record_without_the_descriptor_is_refused() -> None:
+    here, there = channel_pair()
+    here.send(GO)
+    here.close()
+    for received in ("GO", "the end"):
+        with pytest.raises(OcirtError) as caught:
+            there.receive_descriptor()
+        assert (caught.value.code, caught.value.what) == ("internal", f"expected a descriptor, received {received}")
+
+
+def test_a_silent_peer_is_waited_for_as_long_as_the_bound_says() -> None:
+    here, there = channel_pair()
+    there.bound = 0.01, OcirtError("timeout", "it is silent")
+    for receive in (there.receive, there.receive_descriptor):
+        with pytest.raises(OcirtError) as caught:
+            receive()
+        assert caught.value.what == "it is silent"
+    here.send(GO)
+    assert there.receive().kind == GO

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Any
 
 import pytest
@@ -56,6 +57,15 @@ def test_a_question_is_answered_by_the_plan() -> None:
     serve(Plan(Stage("hooks", ANSWER, [Note()]), clone_flags=0), box)
     assert JOURNAL == ["answered"]
     assert init.receive().kind == DONE
+    assert box.facts == {"hooks": ""}
+
+
+def test_what_comes_with_a_question_is_a_fact() -> None:
+    box, init = box_and_init()
+    init.send(ASK, "listener", "7")
+    init.send(READY)
+    serve(Plan(clone_flags=0), box)
+    assert box.facts == {"listener": "7"}
 
 
 def test_what_init_reports_is_raised_as_it_is() -> None:
@@ -90,14 +100,34 @@ def test_log_lines_of_init_are_passed_on(capfd: pytest.CaptureFixture[str]) -> N
 def test_the_end_of_the_conversation_means_executing() -> None:
     box, init = box_and_init()
     init.close()
-    wait_for_exec(box)
+    wait_for_exec(Plan(clone_flags=0), box)
+
+
+def test_a_question_before_the_end() -> None:
+    JOURNAL.clear()
+    box, init = box_and_init()
+    init.send(ASK, "listener")
+    answering = threading.Thread(target=lambda: (init.expect(DONE), init.close()))
+    answering.start()
+    wait_for_exec(Plan(Stage("listener", ANSWER, [Note()]), clone_flags=0), box)
+    answering.join(10)
+    assert JOURNAL == ["answered"]
+
+
+def test_the_end_without_a_question_that_was_to_come() -> None:
+    """By a filter that kills init for the asking."""
+    box, init = box_and_init(child("kill -SYS $$"))
+    init.close()
+    with pytest.raises(OcirtError) as caught:
+        wait_for_exec(Plan(Stage("listener", ANSWER, [Note()]), clone_flags=0), box)
+    assert (caught.value.code, "killed by signal 31" in caught.value.what) == ("init-died", True)
 
 
 def test_an_error_instead_of_the_end() -> None:
     box, init = box_and_init()
     init.send(ERROR, *OcirtError("executable", "exec /x: exec format error").to_record())
     with pytest.raises(OcirtError) as caught:
-        wait_for_exec(box)
+        wait_for_exec(Plan(clone_flags=0), box)
     assert caught.value.what == "exec /x: exec format error"
 
 

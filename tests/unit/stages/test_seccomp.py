@@ -5,13 +5,12 @@ from __future__ import annotations
 import types
 from typing import Any
 
-import pytest
-
 from ocirt.box import Box
 from ocirt.config.views import Linux
-from ocirt.errors import OcirtError
-from ocirt.stages.seccomp import LoadFilter, seccomp
+from ocirt.kernel.flags import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from ocirt.stages.seccomp import LISTENER, LoadFilter, seccomp
 from tests.support.profiles import Compiled, profile, rule
+from tests.support.recorder import recorded_box
 
 
 def linux(**value: Any) -> Linux:
@@ -36,8 +35,17 @@ def test_no_profile_is_no_step() -> None:
     assert list(seccomp(linux())) == []
 
 
-def test_notifications_are_refused_as_long_as_nobody_gets_them() -> None:
-    value = profile(rule("mkdir", "NOTIFY"), listenerPath="/run/agent.sock")
-    with pytest.raises(OcirtError) as refused:
-        list(seccomp(linux(seccomp=value)))
-    assert (refused.value.code, refused.value.at) == ("unsupported", "/linux/seccomp/listenerPath")
+def test_a_filter_that_notifies_has_a_listener() -> None:
+    (step,) = seccomp(linux(seccomp=profile(rule("mkdir", "NOTIFY"), listenerPath="/run/agent.sock", flags=[])))
+    box, kernel = recorded_box(set_seccomp_filter=9)
+    step.apply(box)
+    assert box.fds == {LISTENER: 9}
+    assert kernel.calls[0][2] == SECCOMP_FILTER_FLAG_NEW_LISTENER
+
+
+def test_another_filter_has_none() -> None:
+    (step,) = seccomp(linux(seccomp=profile(rule("mkdir"), listenerPath="/run/agent.sock", flags=[])))
+    box, kernel = recorded_box(set_seccomp_filter=0)
+    step.apply(box)
+    assert box.fds == {}
+    assert kernel.calls[0][2] == 0
