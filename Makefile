@@ -7,6 +7,8 @@ PYTHON  ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 # The native launcher holds the interpreter and starts twice as fast: auto (where it can be built), yes or no.
 NATIVE  ?= auto
+# How the native launcher keeps itself from containers: ro-shared-page or independent-data-copy (docs/launcher.md).
+export SELF_EXE ?= ro-shared-page
 
 LIBDIR := $(PREFIX)/lib/ocirt
 STAGE  := $(CURDIR)/build/ocirt

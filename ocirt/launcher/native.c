@@ -22,6 +22,7 @@ extern PyStatus _Py_InitializeMain(void);
 /* frozen.c, written by freeze.py */
 extern PyObject *frozen_module(const char *name);
 
+#include "protect.c"
 #include "syscalls.c"
 
 /* code(name): a module's code, None when it is not in the executable. */
@@ -125,6 +126,7 @@ static int set_arguments(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    protect_executable(argv);
     initialise(argc, argv);
     PyObject *boot = frozen_module("ocirt.launcher.boot");
     PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));

@@ -35,6 +35,7 @@ EXTENSIONS = ("_json", "termios")  # C modules that hot commands take from the l
 BOOT, LOADER = "ocirt.launcher.boot", "ocirt.launcher.loader"
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
 ENCODINGS = ("encodings", "encodings.aliases", "encodings.utf_8")
+PROTECTIONS = ("ro-shared-page", "independent-data-copy")  # of the executable: see protect.c
 
 
 class NotHere(Exception):
@@ -61,7 +62,7 @@ def library() -> str:
 
 def frozen_c(package: Path, installed: str) -> str:
     """The C source of all modules of the package, whose files will lie below `installed`, and of boot.py."""
-    sources = write.read_sources(package, write.LAUNCHER)
+    sources = write.read_sources(package, ("ocirt.launcher",))
     order = write.order(sources)
     codes = {name: source.code(sources, installed) for name, source in sources.items()}
     for name, file in write.files_of(ENCODINGS).items():
@@ -77,6 +78,14 @@ def frozen_c(package: Path, installed: str) -> str:
     return freeze.c_source((name, codes[name]) for name in first | dict.fromkeys(codes))
 
 
+def protection() -> str:
+    """How the executable is protected unless the caller wishes otherwise: $SELF_EXE.  Raises SystemExit."""
+    wanted = os.environ.get("SELF_EXE", "") or PROTECTIONS[0]
+    if wanted not in PROTECTIONS:
+        raise SystemExit(f"SELF_EXE={wanted}: neither {' nor '.join(PROTECTIONS)}")
+    return wanted
+
+
 def compile_c(frozen_source: str, executable: Path) -> None:
     """Raises NotHere."""
     compiler, directory = require_toolchain()
@@ -86,7 +95,7 @@ def compile_c(frozen_source: str, executable: Path) -> None:
         "EXECUTABLE": os.path.abspath(sys.executable),
         "PREFIX": sys.base_prefix,
     }
-    defines = [f'-DPYTHON_{name}=L"{path}"' for name, path in paths.items()]
+    defines = [f'-DSELF_EXE="{protection()}"', *(f'-DPYTHON_{name}=L"{path}"' for name, path in paths.items())]
     with tempfile.TemporaryDirectory() as work:
         frozen, made = Path(work, "frozen.c"), Path(work, "ocirt")
         frozen.write_text(frozen_source)

@@ -31,8 +31,9 @@ HERE = Path(__file__).resolve().parent
 HEADER_SIZE = 16384
 EXTENSIONS = ("_ctypes", "_json", "termios")  # the C modules that ocirt takes from the library's directories
 HOT = ("state", "kill", "delete", "start", "exec", "create", "run")
-LAUNCHER = ("ocirt.launcher",)  # never needed by the runtime
-LEFT_OUT = ("ocirt.seccomp.table_", *LAUNCHER)  # large, and a container needs one or none
+# Never imported by the runtime; the portable launcher takes protect.py from the pack.
+BUILDS = tuple(f"ocirt.launcher.{name}" for name in ("boot", "freeze", "loader", "native", "packed", "write"))
+LEFT_OUT = ("ocirt.seccomp.table_", *BUILDS)  # the tables are large, and a container needs one or none
 
 
 class Strip(ast.NodeTransformer):

@@ -29,8 +29,11 @@ BOUND = 30.0  # seconds; no call takes a tenth of it, a hang must still end
 LAUNCHER = """#!/usr/bin/python3 -IS
 import sys
 sys.path.insert(0, {checkout!r})
+if not {{"create", "run", "exec", "restore"}}.isdisjoint(sys.argv):
+    from ocirt.launcher.protect import protect
+    protect()
 from ocirt.cli import main
-sys.exit(main())
+main()
 """
 
 # crun 1.8 refuses to create cgroups while a v2 hierarchy is mounted beside the v1 ones: hide it from crun alone
