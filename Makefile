@@ -34,7 +34,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: engines help check lint test test-root test-guest e2e demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: engines fuzz help check lint test test-root test-guest e2e demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -105,6 +105,10 @@ engines: ## podman, containerd, CRI, docker, swarm, buildah on ocirt and on runc
 	@$(call needs,$(NEEDS_ENGINES))
 	@$(MAKE) --no-print-directory stage
 	$(PYTHON) conformance/engines/engines.py --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --write
+
+fuzz: .venv/ready ## coverage-guided fuzzing of all that reads untrusted bytes, SECONDS=60 for each target; TARGETS=
+	$(VENV)/pip install -q --disable-pip-version-check -e '.[fuzz]'
+	$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (root)
 	@$(call needs,$(NEEDS_BENCH))

@@ -39,13 +39,24 @@ import sys
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.errors import OcirtError
+from ocirt.errors import RECORD_FIELDS, OcirtError
 
 GO, ASK, DONE, READY, SAVED, PID, ERROR, LOG = "GO", "ASK", "DONE", "READY", "SAVED", "PID", "ERROR", "LOG"
 EOF = ""
 
-MAX_RECORD = 65536  # bytes; a SEQPACKET record is read whole or not at all
-MAX_FIELD = 8192  # characters; an error text can hold names that an image chose
+# Kind -> how many fields it may have.
+FIELDS = {
+    GO: (0,),
+    ASK: (1, 2),
+    DONE: (0,),
+    READY: (0,),
+    SAVED: (0,),
+    PID: (2,),
+    ERROR: (len(RECORD_FIELDS),),
+    LOG: (2,),
+}
+MAX_RECORD = 65536  # bytes; of a longer SEQPACKET record the rest is lost
+MAX_FIELD = 6400  # bytes; an error text can hold names that an image chose, and ten of them must make a record
 
 
 class Record:
@@ -76,17 +87,22 @@ class Channel:
 
     def send(self, kind: str, *fields: str) -> None:
         """Send one record.  Raises OSError (BrokenPipeError when the peer is gone)."""
-        texts = [kind, *(field[:MAX_FIELD].replace("\0", "\\0") for field in fields)]
-        os.write(self._socket.fileno(), "\0".join(texts).encode("utf-8", "backslashreplace"))
+        texts = (field.replace("\0", "\\0").encode("utf-8", "backslashreplace")[:MAX_FIELD] for field in fields)
+        os.write(self._socket.fileno(), b"\0".join((kind.encode(), *texts)))
 
     def receive(self) -> Record:
-        """The next record; kind EOF when the peer has closed.  Raises OSError, and the bound's error."""
+        """The next record; kind EOF when the peer has closed.
+
+        Raises OSError, the bound's error, and OcirtError("internal") for what is no record.
+        """
         self.wait()
         try:
             data = os.read(self._socket.fileno(), MAX_RECORD)
         except ConnectionResetError:
             return Record(EOF, [])
         kind, *fields = data.decode("utf-8", "replace").split("\0")
+        if kind and len(fields) not in FIELDS.get(kind, ()):
+            raise OcirtError("internal", f"received {len(data)} bytes that are no record")
         return Record(kind, fields)
 
     def receive_descriptor(self) -> int:

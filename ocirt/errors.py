@@ -82,10 +82,12 @@ class OcirtError(Exception):
 
     @classmethod
     def from_record(cls, fields: list[str]) -> OcirtError:
-        """Inverse of to_record."""
+        """Inverse of to_record.  The other side may be hostile: a code that is none becomes "internal"."""
         code, what, stage, step, at, call, errno, detail, remedy = fields
+        code = code if code in CODES else "internal"
+        number = int(errno) if errno.isascii() and errno.isdigit() and len(errno) < 6 else 0
         return OcirtError(
-            code, what, stage=stage, step=step, at=at, call=call, errno=int(errno), detail=detail, remedy=remedy
+            code, what, stage=stage, step=step, at=at, call=call, errno=number, detail=detail, remedy=remedy
         )
 
 

@@ -33,6 +33,8 @@ JOB_REMOVED = f"type='signal',sender='{SYSTEMD}',path='{MANAGER_PATH}',interface
 SYSTEM_PRIVATE, SYSTEM_BUS = "/run/systemd/private", "/run/dbus/system_bus_socket"
 ANSWER = "the answer to "
 LONGEST_LINE = 1024  # of the authentication
+# Method -> signature of its answer, where that is looked at.
+ANSWERS = {"Get": "v", "GetAll": "a{sv}", "StartTransientUnit": "o", "StopUnit": "o"}
 
 
 class Refused(OcirtError):
@@ -135,6 +137,8 @@ class Connection:
                 raise Refused(
                     what.removeprefix(ANSWER), _field(answer, "error_name"), str(answer.body[0]) if answer.body else ""
                 )
+            if _field(answer, "signature") != ANSWERS.get(member, _field(answer, "signature")):
+                raise _no_message(what)
             return answer
 
     def _note_job(self, message: Message) -> None:
@@ -148,9 +152,14 @@ class Connection:
             self.jobs[path] = (_field(message, "sender"), result)
 
     def _receive(self, deadline: float, what: str) -> Message:
-        while (message := self._parser.get_next_message()) is None:
+        while True:
+            try:
+                message = self._parser.get_next_message()
+            except Exception as error:  # jeepney checks nothing: KeyError, ValueError, AssertionError, ...
+                raise _no_message(what) from error
+            if message is not None:
+                return message
             self._parser.add_data(self._read(deadline, what))
-        return message
 
     # -- bytes -----------------------------------------------------------------------------------
 
@@ -219,6 +228,10 @@ class Connection:
 
 def _broken(what: str, error: OSError) -> OcirtError:
     return OcirtError("cgroup", f"the connection to systemd broke before {what}", errno=error.errno or 0)
+
+
+def _no_message(what: str) -> OcirtError:
+    return OcirtError("cgroup", f"systemd sent what is no D-Bus message of the kind expected, as {what}")
 
 
 def _field(message: Message, name: str) -> Any:

@@ -12,7 +12,7 @@ CGROUP_ROOT = "/sys/fs/cgroup"
 def parse_own_cgroups(text: str) -> dict[str, str]:
     """/proc/<pid>/cgroup as controller -> path; "" is the v2 hierarchy (cgroups(7))."""
     own: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             own[controller] = path
@@ -27,21 +27,26 @@ def parse_cgroup_mounts(mountinfo: str, own: dict[str, str]) -> tuple[dict[str, 
     mounts: dict[str, str] = {}
     roots: dict[str, str] = {}
     unified = ""
-    for line in mountinfo.splitlines():
+    for line in lines_of(mountinfo):
         if " - cgroup" not in line:
             continue
         before, after = line.split(" - ", 1)
         root, point = before.split(" ")[3:5]
         kind, _, options = after.split(" ", 2)
         if kind == "cgroup2" and not unified:
-            unified = _unescape(point)
+            unified = unescape(point)
             _note_root(roots, "", root)
         elif kind == "cgroup":
             for controller in options.split(","):
                 if controller in own and controller not in mounts:
-                    mounts[controller] = _unescape(point)
+                    mounts[controller] = unescape(point)
                     _note_root(roots, controller, root)
     return mounts, roots, unified
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file of the kernel.  splitlines() would cut at ten more characters, which names may hold."""
+    return [line for line in text.split("\n") if line]
 
 
 def cgroup_layout(mounts: dict[str, str], unified: str) -> str:
@@ -55,11 +60,11 @@ def cgroup_layout(mounts: dict[str, str], unified: str) -> str:
 
 def _note_root(roots: dict[str, str], controller: str, root: str) -> None:
     if root != "/":
-        roots[controller] = _unescape(root)
+        roots[controller] = unescape(root)
 
 
-def _unescape(name: str) -> str:
-    r"""A path of mountinfo with \040 and the like as characters."""
+def unescape(name: str) -> str:
+    """A path of mountinfo: space, tab, newline and backslash are octal there (proc_pid_mountinfo(5))."""
     if "\\" not in name:
         return name
     first, *rest = name.split("\\")

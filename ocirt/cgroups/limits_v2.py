@@ -196,7 +196,7 @@ def unified(files: dict[str, str], at: str) -> Iterator[Write]:
     for file, value in files.items():
         prefix = file.partition(".")[0]
         controller = "" if prefix == "cgroup" else prefix
-        for line in value.splitlines() or [""]:
+        for line in value.rstrip("\n").split("\n"):
             yield Write(
                 file,
                 line,

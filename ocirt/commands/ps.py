@@ -38,12 +38,13 @@ def main(g: Globals, options: Parsed) -> int:
 
 def rows_of(table: str, pids: set[int]) -> str:
     """The header and the rows whose PID column is one of pids.  Raises OcirtError when there is no such column."""
-    header, *rows = table.splitlines()
+    header, *rows = table.split("\n")  # splitlines() would cut at characters that a command line may hold
     names = header.split()
     if "PID" not in names:
         raise OcirtError("usage", "couldn't find PID field in ps output")
     column = names.index("PID")
-    chosen = [row for row in rows if row.strip() and int(row.split()[column]) in pids]
+    wanted = {str(pid) for pid in pids}
+    chosen = [row for row in rows if wanted.intersection(row.split()[column : column + 1])]
     return "".join(f"{line}\n" for line in (header, *chosen))
 
 

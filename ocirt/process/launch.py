@@ -115,8 +115,11 @@ def serve(plan: Plan, box: Box) -> None:
 def answer(plan: Plan, box: Box, record: Record) -> None:
     """Do what init asks for.  What it adds to the question is a fact of the question's name."""
     question, *more = record.fields
+    stages = plan.answer(question)
+    if not stages:  # before a fact of that name is overwritten
+        raise OcirtError("internal", f"init asked for {question!r}, to which the plan has no answer")
     box.facts[question] = "".join(more)
-    run(plan.answer(question), box)
+    run(stages, box)
     _send(box, DONE)
 
 

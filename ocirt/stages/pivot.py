@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from ocirt import system as os
+from ocirt.cgroups.layout import lines_of, unescape
 from ocirt.kernel.flags import AT_FDCWD, MNT_DETACH, MS_MOVE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.pipeline import Step
 from ocirt.stages.rootfs import SetPropagation, has_mount_namespace, is_null, propagation
@@ -73,18 +74,12 @@ def kernel_mount_points(mountinfo: str, root: str) -> list[str]:
     After chroot a process with CAP_SYS_CHROOT can reach them: they are without masks.
     """
     found = []
-    for line in mountinfo.splitlines():
+    for line in lines_of(mountinfo):
         before, _, after = line.partition(" - ")
         path = unescape(before.split(" ")[4])
         if after.split(" ")[0] in ("proc", "sysfs") and path != root and not path.startswith(f"{root}/"):
             found.append(path)
     return sorted(found, key=len, reverse=True)
-
-
-def unescape(path: str) -> str:
-    """A path of mountinfo: space, tab, newline and backslash are octal there (proc_pid_mountinfo(5))."""
-    first, *rest = path.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def hide(box: Box, path: str) -> None:

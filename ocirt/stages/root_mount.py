@@ -18,6 +18,7 @@ import errno
 
 from ocirt import system as os
 from ocirt.box import ROOT_PATH, ROOT_SHIELD, ROOT_TREE
+from ocirt.cgroups.layout import lines_of, unescape
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.kernel.flags import (
     AT_EMPTY_PATH,
@@ -29,7 +30,6 @@ from ocirt.kernel.flags import (
 )
 from ocirt.pipeline import Step
 from ocirt.stages.namespaces import new_namespaces
-from ocirt.stages.pivot import unescape
 from ocirt.stages.rootfs import open_root, root_path
 
 TYPE_CHECKING = False
@@ -133,7 +133,7 @@ def _detach_top(box: Box, path: str, marks: Sequence[str]) -> str:
 def _mounted_on(box: Box, path: str) -> set[str]:
     """The IDs of the mounts whose mount point is path."""
     mountinfo = box.kernel.read_file(box.proc, "self/mountinfo").decode("utf-8", "surrogateescape")
-    fields = (line.split(" ", 5) for line in mountinfo.splitlines())
+    fields = (line.split(" ", 5) for line in lines_of(mountinfo))
     return {field[0] for field in fields if unescape(field[4]) == path}
 
 

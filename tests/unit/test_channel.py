@@ -24,6 +24,29 @@ def test_nul_and_length_in_a_field_do_not_break_the_record() -> None:
     assert there.receive().fields == ["a\\0b", "x" * MAX_FIELD]
 
 
+def test_the_longest_error_is_one_record() -> None:
+    here, there = channel_pair()
+    long = "\udc80\U0001f600" * MAX_FIELD
+    here.send_error(OcirtError("hook", long, stage=long, step=long, at=long, call=long, detail=long, remedy=long))
+    record = there.receive()
+    assert (record.kind, len(record.fields), len(record.fields[1])) == (ERROR, 9, len("\\udc80\U0001f600") * 640)
+
+
+@pytest.mark.parametrize("data", [b"LOG", b"ERROR\0x", b"GO\0", b"WHAT", b"PID\0001", b"\xff"])
+def test_what_is_no_record_is_refused(data: bytes) -> None:
+    here, there = channel_pair()
+    os.write(here.fileno(), data)
+    with pytest.raises(OcirtError) as caught:
+        there.receive()
+    assert (caught.value.code, caught.value.what) == ("internal", f"received {len(data)} bytes that are no record")
+
+
+@pytest.mark.parametrize("errno", ["", "-1", "x", "\u0662", "9" * 5000])
+def test_a_strange_code_or_errno_of_the_peer_is_not_passed_on(errno: str) -> None:
+    error = OcirtError.from_record(["evil", "w", "", "", "", "", errno, "", ""])
+    assert (error.code, error.errno, error.what) == ("internal", 0, "w")
+
+
 def test_the_end_of_the_peer_is_a_record() -> None:
     here, there = channel_pair()
     here.close()

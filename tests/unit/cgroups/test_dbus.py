@@ -115,6 +115,25 @@ def test_a_refusal_has_a_name() -> None:
     assert caught.value.what == "systemd refuses StopUnit a.scope: Unit a.scope not loaded."
 
 
+def test_an_answer_of_another_signature() -> None:
+    bus, _ = connection(lambda call: [reply(call, "s", "/job")])
+    with bus, pytest.raises(OcirtError) as caught:
+        bus.run_job("StopUnit", "ss", ("a.scope", "replace"))
+    what = "systemd sent what is no D-Bus message of the kind expected, as the answer to StopUnit a.scope"
+    assert (caught.value.code, caught.value.what) == ("cgroup", what)
+
+
+def test_bytes_that_are_no_message() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for piece in (b"DATA\r\n", b"OK 0123\r\n", b"\xff" * 64):
+        theirs.send(piece)
+    bus = Connection(dbus._socket.socket(fileno=ours.detach()), direct=True)
+    with theirs, bus, pytest.raises(OcirtError) as caught:
+        bus.call("Reload", "", ())
+    what = "systemd sent what is no D-Bus message of the kind expected, as the answer to Reload"
+    assert (caught.value.code, caught.value.what) == ("cgroup", what)
+
+
 def test_properties() -> None:
     def answer(call: Message) -> list[Message]:
         if member(call) == "Get":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups
+import pytest
+
+from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups, unescape
 
 V1_CGROUP = """\
 4:cpu,cpuacct:/user.slice
@@ -70,3 +72,16 @@ def test_layouts() -> None:
 
 def test_a_named_hierarchy_on_a_v2_host_does_not_make_it_hybrid() -> None:
     assert layout(V2_MOUNTS + NAMED_ONLY, "1:name=systemd:/\n0::/\n") == "v2"
+
+
+@pytest.mark.parametrize(("text", "path"), [("/a", "/a"), (r"/a\040b\011", "/a b\t"), (r"\134040", r"\040")])
+def test_unescape(text: str, path: str) -> None:
+    assert unescape(text) == path
+
+
+@pytest.mark.parametrize("character", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_only_a_newline_ends_a_line(character: str) -> None:
+    """The kernel writes every other character of a name as it is."""
+    assert parse_own_cgroups(f"0::/a{character}b\n") == {"": f"/a{character}b"}
+    others = f"1 0 0:1 / /mnt/a{character}b rw - tmpfs tmpfs rw\n"
+    assert parse_cgroup_mounts(others + V2_MOUNTS, {"": "/"}) == ({}, {}, "/sys/fs/cgroup")

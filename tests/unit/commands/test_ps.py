@@ -29,6 +29,15 @@ def test_rows_are_chosen_by_the_pid_column_alone() -> None:
     ]
 
 
+def test_a_command_line_with_any_characters_stays_one_row() -> None:
+    assert ps.rows_of("PID CMD\n7 a\u2028b\x0c1\n8 c\n", {7}) == "PID CMD\n7 a\u2028b\x0c1\n"
+
+
+def test_a_row_without_a_number_in_the_column_is_nobody_s() -> None:
+    """`ps -o comm,pid`: a name with a blank in it moves the columns."""
+    assert ps.rows_of("COMMAND PID\na b 7\nc 7\n", {7}) == "COMMAND PID\nc 7\n"
+
+
 def test_no_pid_column() -> None:
     with pytest.raises(OcirtError) as caught:
         ps.rows_of("UID CMD\nroot x\n", {1})

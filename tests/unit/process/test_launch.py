@@ -64,8 +64,18 @@ def test_what_comes_with_a_question_is_a_fact() -> None:
     box, init = box_and_init()
     init.send(ASK, "listener", "7")
     init.send(READY)
-    serve(Plan(clone_flags=0), box)
+    serve(Plan(Stage("listener", ANSWER, [Note()]), clone_flags=0), box)
     assert box.facts == {"listener": "7"}
+
+
+def test_a_question_without_an_answer_in_the_plan_changes_no_fact() -> None:
+    box, init = box_and_init()
+    box.facts["root path"] = "/right"
+    init.send(ASK, "root path", "/wrong")
+    with pytest.raises(OcirtError) as caught:
+        serve(Plan(clone_flags=0), box)
+    assert caught.value.what == "init asked for 'root path', to which the plan has no answer"
+    assert box.facts["root path"] == "/right"
 
 
 def test_what_init_reports_is_raised_as_it_is() -> None:

@@ -21,7 +21,6 @@ from ocirt.stages.pivot import (
     kernel_mount_points,
     pivot,
     root_propagation,
-    unescape,
 )
 from tests.support.recorder import kernel_error, recorded_box
 
@@ -110,11 +109,6 @@ def test_chroot() -> None:
     box, kernel = recorded_box()
     ChangeRoot("/root").apply(box)
     assert kernel.calls == [("fchdir", 1002), ("chroot", "."), ("chdir", "/")]
-
-
-@pytest.mark.parametrize(("text", "path"), [("/a", "/a"), (r"/a\040b\011", "/a b\t"), (r"\134040", r"\040")])
-def test_unescape(text: str, path: str) -> None:
-    assert unescape(text) == path
 
 
 class TestReopenNull:
