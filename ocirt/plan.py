@@ -6,6 +6,7 @@ machine has changed yet.  `ocirt plan` and --debug print it, the golden tests in
 
 from __future__ import annotations
 
+from ocirt.config.mountopts import wants_mapping
 from ocirt.pipeline import ANSWER, BESIDE, HOST, INIT, JOINER, START, Plan, Stage
 from ocirt.process_plan import (
     cgroup_stage,
@@ -23,7 +24,7 @@ from ocirt.stages.directory import make_directory
 from ocirt.stages.hostname import hostname
 from ocirt.stages.limits import LIMITS, oom_score_adj, rlimits, rlimits_when_asked
 from ocirt.stages.masks import masks
-from ocirt.stages.mounts import mount_sources, mounts
+from ocirt.stages.mounts import close_sources, mount_sources, mounts
 from ocirt.stages.namespaces import (
     clone_flags,
     join_namespaces,
@@ -104,12 +105,14 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
     last = () if early_filter else seccomp(linux, host)
+    sources = (*mount_sources(config, options.bundle), *mapped_sources(config, options.bundle))
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
-        Stage("sources", HOST, mount_sources(config, options.bundle), notify(HOST, options)),
+        Stage("sources", HOST, sources, notify(HOST, options)),
         Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id, options.rootless)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, join_namespaces(linux, host) if via_joiner else ()),
+        Stage("sources", BESIDE, close_sources(sources)),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, oom_score_adj(process)),
@@ -170,6 +173,13 @@ def mappings(linux: Linux | None, host: Host) -> Iterator[Step]:
         from ocirt.stages import mappings as stage
 
         yield from stage.mappings(linux, host)
+
+
+def mapped_sources(config: Config, bundle: str) -> Iterator[Step]:
+    if any(map(wants_mapping, config.mounts)):
+        from ocirt.stages import idmap as stage
+
+        yield from stage.mapped_sources(config, bundle)
 
 
 def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:

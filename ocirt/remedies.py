@@ -104,9 +104,14 @@ RULES = (
     Rule("mounts finish rootfs", "mount mount_setattr", "EPERM", "",
          "the mount's flags are locked by the user namespace it came from: keep nosuid, nodev, noexec, ro as they"
          " are (findmnt shows them)"),
-    Rule("", "mount_setattr", "EINVAL", "",
-         "the file system of this mount cannot be id-mapped or the mount is id-mapped already: see findmnt for"
-         " its type"),
+    Rule("sources", "mount_setattr", "EINVAL", "cannot map the ids",
+         "use a source on ext4, xfs, btrfs or, since Linux 6.3, tmpfs (mount_setattr(2) lists more; findmnt -R shows"
+         " what it is on), or idmap in place of ridmap"),
+    Rule("sources", "mount_setattr", "EPERM", "cannot map the ids",
+         "name a source that is not id-mapped, and run ocirt with CAP_SYS_ADMIN in the user namespace that its file"
+         " system was mounted in; a user namespace that is joined must not be the host's"),
+    Rule("sources", "open_tree", "EPERM", "map its owners",
+         "id-mapped mounts need CAP_SYS_ADMIN on the host"),
     Rule("", "mount_setattr open_tree move_mount", "ENOSYS", "",
          "needs Linux 5.12, or 5.2 without id-mapping"),
     Rule("sources", "os open open_tree openat", "ENOENT", "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt.config.mountopts import mapping_pointer, wants_mapping
 from ocirt.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -22,8 +23,21 @@ def check(config: Config) -> None:
             at="/linux/namespaces",
             remedy='add {"type": "user"}, uidMappings and gidMappings, as ocirt spec --rootless does, or run as root',
         )
+    check_mapped_mounts(config)
     if namespaces["user"].path is None:  # else the maps are not ours to know
         check_mount_owners(config, linux.uid_mappings, linux.gid_mappings)
+
+
+def check_mapped_mounts(config: Config) -> None:
+    """Mapping a mount needs rights over its file system, which belongs to the host (mount_setattr(2))."""
+    for mount in config.mounts:
+        if wants_mapping(mount):
+            raise ConfigError(
+                "rule",
+                "id-mapped mounts are not supported for rootless containers",
+                at=mapping_pointer(mount),
+                remedy="leave idmap, uidMappings and gidMappings of the mount out, or run as root",
+            )
 
 
 def check_mount_owners(

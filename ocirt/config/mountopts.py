@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from ocirt.kernel import flags as f
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.config.views import Mount
+
 # Kinds of options.
 FLAG = "flag"  # bits of mount(2): set and clear
 PROPAGATION = "propagation"  # a mount(2) call of its own, after the mount
@@ -83,8 +87,8 @@ TABLE = (
 
 _OPTIONS = {row[0]: row[1:] for row in TABLE}
 
-# What `features` says of mountOptions; idmap and ridmap are refused so far.
-RECOGNISED = tuple(sorted(name for name in _OPTIONS if name not in ("idmap", "ridmap")))
+# What `features` says of mountOptions.
+RECOGNISED = tuple(sorted(_OPTIONS))
 
 # MS_* of one mount -> MOUNT_ATTR_*.  MS_RELATIME is the value 0 of the access time field.
 _ATTRIBUTES = (
@@ -106,7 +110,7 @@ class MountOptions:
     propagation:        MS_SHARED, MS_SLAVE | MS_REC, ... one mount(2) call each, in order.
     attr_set, attr_clr: MOUNT_ATTR_* bits for the whole tree (rro and its like).
     data:               what the file system gets: the unknown options, joined by commas.
-    extensions:         names of those of kind EXTENSION.
+    extensions:         the words of kind EXTENSION.
     text:               the options as they were given, for messages.
     """
 
@@ -141,12 +145,27 @@ def parse_options(options: tuple[str, ...]) -> MountOptions:
         elif kind == RECURSIVE:
             result.attr_set = result.attr_set & ~bits_cleared | bits_set
             result.attr_clr = result.attr_clr & ~bits_set | bits_cleared
-        elif kind == EXTENSION:
+        elif kind == EXTENSION or is_mapping_option(option):
             result.extensions += (option,)
         elif option:
             data.append(option)
     result.data = ",".join(data)
     return result
+
+
+def is_mapping_option(option: str) -> bool:
+    """Whether it asks for ids to be mapped; crun has the mapping in the word itself, idmap=uids=0-1000-1;gids=..."""
+    return option.removeprefix("r").partition("=")[0] == "idmap"
+
+
+def wants_mapping(mount: Mount) -> bool:
+    """Whether the mount is to be id-mapped (stages/idmap.py)."""
+    return bool(mount.uid_mappings or mount.gid_mappings) or any(map(is_mapping_option, mount.options))
+
+
+def mapping_pointer(mount: Mount) -> str:
+    """The JSON pointer of what asks for it."""
+    return f"{mount.at}/options" if any(map(is_mapping_option, mount.options)) else f"{mount.at}/uidMappings"
 
 
 def mount_attributes(flags: int) -> int:

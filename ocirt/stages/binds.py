@@ -81,9 +81,32 @@ class OpenSource(Step):
         kernel.mount_setattr(fd, "", AT_RECURSIVE, 0, 0, MS_SLAVE)
 
     def undo(self, box: Box) -> None:
-        fd = box.fds.pop(self.name, -1)
-        if fd >= 0:
-            box.kernel.close(fd)
+        close_named(box, self.name)
+
+
+def close_named(box: Box, name: str) -> None:
+    """Close and forget box.fds[name]; nothing when it is not there."""
+    fd = box.fds.pop(name, -1)
+    if fd >= 0:
+        box.kernel.close(fd)
+
+
+class CloseDescriptors(Step):
+    """names: keys in box.fds, as far as they are there.  what: they, in words."""
+
+    __slots__ = ("names", "what")
+
+    def __init__(self, names: tuple[str, ...], what: str) -> None:
+        self.at = ""
+        self.names = names
+        self.what = what
+
+    def describe(self) -> str:
+        return f"close {self.what}"
+
+    def apply(self, box: Box) -> None:
+        for name in self.names:
+            close_named(box, name)
 
 
 class Bind(MountStep):

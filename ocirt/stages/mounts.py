@@ -10,10 +10,10 @@ import errno
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.config.mountopts import parse_options
+from ocirt.config.mountopts import parse_options, wants_mapping
 from ocirt.errors import ConfigError, KernelError, OcirtError
 from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT
-from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
+from ocirt.stages.binds import Bind, CloseDescriptors, OpenSource, bind_sysfs
 from ocirt.stages.cgroup_mounts import cgroup_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, clean, open_mounted, place_in_root
@@ -138,12 +138,10 @@ class Remount(MountStep):
 
 
 def options_of(mount: MountView) -> MountOptions:
-    """The mount's options, checked.  Raises ConfigError, OcirtError("unsupported")."""
+    """The mount's options, checked.  Raises ConfigError."""
     options = parse_options(mount.options)
     if options.bind:
         ignore_data(options, f"{mount.at}/options")
-    if mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(options.extensions):
-        raise OcirtError("unsupported", "ID-mapped mounts", at=mount.at)
     return options
 
 
@@ -171,6 +169,8 @@ def host_source(mount: MountView, bundle: str) -> str:
 def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
     """HOST: the sources of binds that init will not be able to reach, as detached mounts box.fds["mount/N"].
 
+    Those of id-mapped mounts are in idmap.py.
+
     In a user namespace init may lack the right to walk to a source; in a joined mount namespace the
     path may lead elsewhere; in the host's own the bind would be a peer of the source, and hand mounts on to it.
     """
@@ -178,8 +178,18 @@ def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
     if "user" in new | joined or "mount" not in new:
         for number, mount in enumerate(config.mounts):
             options = options_of(mount)
-            if options.bind and not options.flags & MS_REMOUNT:
+            if options.bind and not options.flags & MS_REMOUNT and not wants_mapping(mount):
                 yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), options.flags)
+
+
+def close_sources(opened: tuple[Step, ...]) -> Iterator[Step]:
+    """BESIDE: init has its copies; the runtime, which may stay in the foreground, must not hold the mounts.
+
+    opened: the steps that opened them.
+    """
+    names = tuple(step.name for step in opened if isinstance(step, OpenSource))
+    if names:
+        yield CloseDescriptors(names, "the bind sources in the runtime")
 
 
 def refuse_label(config: Config, host: Host) -> None:

@@ -411,13 +411,3 @@ def test_the_root_itself_is_refused(runtime: Runtime, bundle: Bundle, source: Pa
     bundle.bind(source, "/").save()
     with host_unchanged():
         runtime.fails("create", "--bundle", str(bundle.path), bundle.id)
-
-
-@pytest.mark.only_ocirt("runc 1.1 and crun 1.8 have no idmapped mounts of this form")
-@pytest.mark.xfail(reason="not done yet", strict=True)
-def test_idmapped_bind(runtime: Runtime, bundle: Bundle, source: Path) -> None:
-    bundle.bind(source, "/mnt", "bind", "idmap")
-    bundle.mounts[-1]["uidMappings"] = bundle.mounts[-1]["gidMappings"] = [
-        {"containerID": 0, "hostID": 5000, "size": 1000}
-    ]
-    assert runtime.inside(bundle, "stat -c %u:%g /mnt/file") == "5000:5000\n"

@@ -150,6 +150,14 @@ class Runtime:
             assert says in result.last_line.replace('\\"', '"'), result
         return result
 
+    def refusal(self, bundle: Bundle) -> dict[str, Any]:
+        """The log's record of a create that must fail; its fields are ocirt's own."""
+        bundle.save()
+        log = self.directory / f"log-{next(self._numbers)}"
+        options = ("--log", str(log), "--log-format", "json")
+        self.fails("create", "--bundle", str(bundle.path), bundle.id, options=options)
+        return json.loads(log.read_text())  # type: ignore[no-any-return]
+
     def create(self, bundle: Bundle, *flags: str, **how: Any) -> Result:
         return self._begin("create", bundle, *flags, **how)
 

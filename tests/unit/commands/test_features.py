@@ -79,9 +79,10 @@ def test_a_flag_the_kernel_does_not_know() -> None:
     assert seccomp_flag_known(0)
 
 
-def test_cgroups_and_the_annotations_that_reach_systemd(capfd: pytest.CaptureFixture[str]) -> None:
+def test_cgroups_mounts_and_the_annotations_that_reach_systemd(capfd: pytest.CaptureFixture[str]) -> None:
     value = document(capfd)
     linux = value["linux"]
     assert isinstance(linux, dict)
     assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
+    assert linux["mountExtensions"] == {"idmap": {"enabled": True}}
     assert value["potentiallyUnsafeConfigAnnotations"] == ["org.systemd.property."]

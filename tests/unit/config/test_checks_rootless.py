@@ -44,3 +44,17 @@ def test_other_options_pass(option: str) -> None:
 
 def test_the_maps_of_a_joined_user_namespace_are_not_known() -> None:
     check(config("gid=5", namespaces=[{"type": "user", "path": "/u"}]))
+
+
+@pytest.mark.parametrize(
+    ("mount", "at"),
+    [
+        ({"options": ["bind", "idmap"]}, "/mounts/0/options"),
+        ({"options": ["bind", "ridmap=uids=0-0-1;gids=0-0-1"]}, "/mounts/0/options"),
+        ({"options": ["bind"], "uidMappings": ONE, "gidMappings": ONE}, "/mounts/0/uidMappings"),
+    ],
+)
+@pytest.mark.parametrize("linux", [USER, {"namespaces": [{"type": "user", "path": "/u"}]}])
+def test_mapped_mounts(mount: dict[str, Any], at: str, linux: dict[str, Any]) -> None:
+    value = Config({"mounts": [{"destination": "/a", **mount}], "linux": linux})
+    assert refusal(value) == ("id-mapped mounts are not supported for rootless containers", at)

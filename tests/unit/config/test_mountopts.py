@@ -9,9 +9,9 @@ from ocirt.kernel import flags as f
 
 # config.md, "Linux mount options": what a runtime must and should recognise.
 SPECIFIED = """
-async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime
+async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime nodev nodiratime
 noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev
-rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid
+rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid
 rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared
 silent slave strictatime suid symfollow sync tmpcopyup unbindable
 """
@@ -82,6 +82,12 @@ def test_unknown_options_are_data_in_order() -> None:
     parsed = parse_options(("size=64k", "nosuid", "", "mode=755", "newinstance"))
     assert parsed.data == "size=64k,mode=755,newinstance"
     assert parsed.text == "size=64k,nosuid,,mode=755,newinstance"
+
+
+def test_crun_has_a_mapping_in_the_word() -> None:
+    parsed = parse_options(("idmap=uids=0-1-2;gids=0-1-2", "ridmap=x", "idmapx=1", "rridmap"))
+    assert parsed.extensions == ("idmap=uids=0-1-2;gids=0-1-2", "ridmap=x")
+    assert parsed.data == "idmapx=1,rridmap"
 
 
 def test_extensions() -> None:

@@ -91,19 +91,6 @@ def test_data_on_a_bind_is_ignored(
 
 
 @pytest.mark.parametrize(
-    "mount",
-    [
-        entry("/a", "none", "bind", "idmap"),
-        {**entry("/a", "none", "bind"), "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]},
-    ],
-)
-def test_id_mapped_mounts_are_not_supported_yet(mount: dict[str, Any]) -> None:
-    with pytest.raises(OcirtError) as caught:
-        steps(mount)
-    assert (caught.value.code, caught.value.at) == ("unsupported", "/mounts/0")
-
-
-@pytest.mark.parametrize(
     ("kinds", "opened"),
     [(("mount",), 0), (("mount", "user"), 1), (("mount=/n",), 1), (("mount", "user=/n"), 1), ((), 1)],
 )
