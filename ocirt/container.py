@@ -449,6 +449,7 @@ def _is_cgroup(value: object) -> bool:
         and value.get("kind") in CGROUP_MANAGERS
         and isinstance(value.get("paths"), dict)
         and (value["kind"] != "v2" or list(value["paths"]) == [""])
+        and isinstance(value.get("token", ""), str)
         and _is_list_of_text(value.get("made"))
         and _is_list_of_text([*value["paths"].values()])
     )

@@ -91,28 +91,52 @@ class Manager:
 
     paths: controller -> absolute directory; controllers of one hierarchy share it; "" is the v2 hierarchy.
     made:  the directories that create() made, parents before children; only these are ever removed.
+    token: by which the cgroup's mark is compared, "" when it could not be marked.     lock: of create(), up to
+           release().     Both: claim.py.
 
     Every method raises OcirtError("cgroup") or OSError.
     """
 
-    __slots__ = ("made", "paths")
+    __slots__ = ("lock", "made", "paths", "token")
 
     kind = ""  # in the record
 
-    def __init__(self, paths: dict[str, str], made: list[str] | None = None) -> None:
+    def __init__(self, paths: dict[str, str], made: list[str] | None = None, token: str = "") -> None:
         self.paths = paths
         self.made = made if made is not None else []
+        self.token = token
+        self.lock = -1
+
+    def home(self) -> str:
+        """The directory in which processes are looked up; it carries lock and mark."""
+        raise NotImplementedError
 
     def exists(self) -> bool:
         """Whether the cgroup is there."""
         raise NotImplementedError
 
     def create(self, bear_denial: bool = False) -> None:
-        """Make the directories.  Raises OcirtError when the cgroup is in use or frozen.
+        """Make the directories, lock and mark the cgroup.  Raises OcirtError when it is in use or frozen.
 
         bear_denial: hierarchies in which the caller may not make any are left out of paths.
         """
         raise NotImplementedError
+
+    def release(self) -> None:
+        """End the lock of create(): init is inside."""
+        if self.lock >= 0:
+            from ocirt.cgroups.claim import unlock
+
+            unlock(self.lock)
+            self.lock = -1
+
+    def ours(self) -> bool:
+        """False when another container has the cgroup by now: its processes are not to be touched."""
+        if not self.token:
+            return True
+        from ocirt.cgroups.claim import marked
+
+        return marked(self.home()) in (self.token, None)
 
     def open_for_join(self) -> dict[str, int]:
         """Descriptors through which a single-threaded process joins by itself, without waiting for RCU.
@@ -178,13 +202,28 @@ class Manager:
         """How many processes were killed for want of memory until now; 0 when nobody counts."""
         return 0
 
-    def remove(self) -> None:
-        """Remove what create() made, and what the container made below.  Nothing there is no error."""
-        raise NotImplementedError
+    def remove(self, kill: bool = False) -> None:
+        """Remove what create() made, and what the container made below.  Nothing there is no error.
+
+        kill: end what is in the cgroup still, or again: exec may be bringing a process in.
+        Where another container is by now, or is being created, only what is of no use to it goes.
+        """
+        from ocirt.cgroups.claim import try_lock
+        from ocirt.cgroups.files import remove_made
+
+        if self.made and self.lock < 0:
+            found = try_lock(self.home())
+            if found is None:
+                return
+            self.lock = found
+        try:
+            remove_made(self.made, set(self.paths.values()) if self.ours() else set(), kill)
+        finally:
+            self.release()
 
     def record(self) -> dict[str, Any]:
         """Plain values for the container's record; manager_from_record() is the inverse."""
-        return {"kind": self.kind, "paths": self.paths, "made": self.made}
+        return {"kind": self.kind, "paths": self.paths, "made": self.made, "token": self.token}
 
 
 def open_manager(host: Host, cgroups_path: str | None, container_id: str) -> Manager:
@@ -207,7 +246,7 @@ def open_manager(host: Host, cgroups_path: str | None, container_id: str) -> Man
 
 
 def manager_from_record(record: dict[str, Any]) -> Manager:
-    """The manager of an existing container."""
+    """The manager of an existing container.  What earlier versions recorded has no token."""
     if record["kind"] == "systemd":
         from ocirt.cgroups.systemd import systemd_manager_from_record
 
@@ -215,12 +254,12 @@ def manager_from_record(record: dict[str, Any]) -> Manager:
     if record["kind"] == "v2":
         from ocirt.cgroups.v2 import V2Manager
 
-        return V2Manager(record["paths"], record["made"])
+        return V2Manager(record["paths"], record["made"], record.get("token", ""))
     if record["kind"] != "v1":
         raise OcirtError("record", f"unknown kind of cgroup manager: {record['kind']}")
     from ocirt.cgroups.v1 import V1Manager
 
-    return V1Manager(record["paths"], record["made"])
+    return V1Manager(record["paths"], record["made"], record.get("token", ""))
 
 
 def require(manager: Manager | None) -> Manager:

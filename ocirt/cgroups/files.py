@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SIGKILL = 9
 # Killed processes leave their cgroup only when they are through with exiting; 2 s is a heavily loaded machine.
 REMOVE_DEADLINE = 2.0
 MOST_LEVELS = 2048  # directories in a path of PATH_MAX bytes
@@ -113,6 +114,14 @@ def pids_below(directory: str) -> list[int]:
     return sorted({pid for fd in tree(directory) for pid in pids_in(fd)})
 
 
+def kill_all(pids: list[int], signal: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal)
+        except ProcessLookupError:
+            continue
+
+
 def _open_if_there(name: str, parent: int) -> int:
     try:
         return os.open(name, _DIRECTORY, dir_fd=parent)
@@ -159,10 +168,10 @@ def may_make(directory: str, made: list[str]) -> bool:
     return os.access(f"{directory}/cgroup.procs", os.W_OK)
 
 
-def remove_tree(directory: str) -> None:
+def remove_tree(directory: str, kill: bool = False) -> None:
     """Remove the cgroup and those below it; waits a bounded time for processes that are exiting.
 
-    Raises OcirtError("cgroup") when it is still in use.
+    kill: do not only wait for them.  Raises OcirtError("cgroup") when it is still in use.
     """
     deadline = time.monotonic() + REMOVE_DEADLINE
     pause = 0.001
@@ -186,6 +195,8 @@ def remove_tree(directory: str) -> None:
                     errno=error.errno,
                     detail=directory,
                 ) from error
+        if kill:
+            kill_all(pids_below(directory), SIGKILL)
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
 
@@ -201,11 +212,14 @@ def remove_if_unused(directory: str) -> bool:
     return True
 
 
-def remove_made(made: list[str], leaves: set[str]) -> None:
-    """Remove the directories that were made, children first: the leaves with all below, parents only when unused."""
+def remove_made(made: list[str], leaves: set[str], kill: bool = False) -> None:
+    """Remove the directories that were made, children first: the leaves with all below, parents only when unused.
+
+    kill: as for remove_tree().
+    """
     for directory in reversed(made):
         if directory in leaves:
-            remove_tree(directory)
+            remove_tree(directory, kill)
         else:
             remove_if_unused(directory)
 

@@ -11,9 +11,10 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 
 from ocirt import log
 from ocirt.cgroups import Manager, manager_from_record, open_manager
+from ocirt.cgroups.claim import mark, marked, new_token
 from ocirt.cgroups.files import read_file, refuse_used
 from ocirt.cgroups.layout import parse_own_cgroups
-from ocirt.cgroups.unit import slice_and_unit, unit_path
+from ocirt.cgroups.unit import SCOPE, slice_and_unit, unit_path
 from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
@@ -53,8 +54,8 @@ def systemd_manager_from_record(record: dict[str, Any]) -> SystemdManager:
 class SystemdManager(Manager):
     """A container's unit.
 
-    files: the manager of its directories; paths and made are this one's.  user: the unit is of the user's own
-    systemd.  started: whether there may be something to stop.
+    files: the manager of its directories; paths, made, token and lock are this one's.  user: the unit is of the
+    user's own systemd.  started: whether there may be something to stop.
     """
 
     __slots__ = ("files", "slice", "started", "unit", "user")
@@ -97,13 +98,14 @@ class SystemdManager(Manager):
         else:
             refuse_used(self.paths[""])
             self.made.append(self.paths[""])
+            self.files.token = new_token()  # recorded before the unit is started, and marked with after it
 
     def start(self, pid: int, properties: Iterable[Property]) -> None:
         """Start the unit with the process in it.  A slice takes no process: it is moved there afterwards."""
         from ocirt.cgroups import dbus
 
         properties = tuple(properties)
-        scope = self.unit.endswith(".scope")
+        scope = self.unit.endswith(SCOPE)
         with dbus.connect(self.user) as bus:
             wanted = known(properties, version(bus))
             if scope:
@@ -119,6 +121,15 @@ class SystemdManager(Manager):
         if not scope:
             self.files.join(pid)
         self._check_place(pid)
+        if self.files.kind == "v2":
+            self._mark()
+
+    def _mark(self) -> None:
+        try:
+            if not mark(self.home(), self.files.token):
+                self.files.token = ""
+        except FileNotFoundError:
+            pass  # its only process has died already
 
     def _begin(self, bus: Connection, wanted: list[Any], properties: tuple[Property, ...]) -> tuple[str, str]:
         """Ask for the start; the job.  A unit that failed and was left behind has the name no longer than needed."""
@@ -127,7 +138,7 @@ class SystemdManager(Manager):
         body: tuple[Any, ...] = (self.unit, "replace", wanted, [])
         for attempt in ("first", "last"):
             # No signal between the answer and the note that there is a unit to stop now.
-            mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
+            before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
             try:
                 job = bus.begin_job("StartTransientUnit", "ssa(sv)a(sa(sv))", body)
                 self.started = True
@@ -142,8 +153,12 @@ class SystemdManager(Manager):
                         at="/linux/cgroupsPath",
                         remedy=f"choose another linux.cgroupsPath, or look at it with: systemctl status {self.unit}",
                     ) from None
+            except OcirtError:
+                # The unit may come up later all the same.  A scope ends with init, a slice is for ever.
+                self.started = not self.unit.endswith(SCOPE)
+                raise
             finally:
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
             self._reset_failed(bus)
         raise AssertionError
 
@@ -168,7 +183,7 @@ class SystemdManager(Manager):
 
         writes = unit_properties.rounded(writes)
         self.write(write for write in writes if write.must_exceed)
-        properties = unit_properties.properties_of(writes, scope=self.unit.endswith(".scope"))
+        properties = unit_properties.properties_of(writes, scope=self.unit.endswith(SCOPE))
         if properties:
             with dbus.connect(self.user) as bus:
                 try:
@@ -177,16 +192,19 @@ class SystemdManager(Manager):
                     raise with_pointer(error, properties) from None
         self.write(writes)
 
-    def remove(self) -> None:
+    def remove(self, kill: bool = False) -> None:
         """Stop the unit, let systemd forget it, and remove what is left of the cgroup.
 
         Where systemd cannot be reached and the cgroup is gone, there is nothing that could still be stopped:
         a user's systemd ends with their last session.
         """
-        if self.started:
+        may_stop = self.started and self.ours()
+        if may_stop:
             self._stop()
-        if self.started or self.files.kind == "v1":  # else the cgroup, if there is one, is somebody else's
-            self.files.remove()
+        elif self.started:
+            log.warning(f"the unit {self.unit} is another container's by now: left alone")
+        if may_stop or self.files.kind == "v1":  # else the cgroup, if there is one, is somebody else's
+            self.files.remove(kill)
         self.started = False
 
     def _stop(self) -> None:
@@ -216,10 +234,21 @@ class SystemdManager(Manager):
             if error.name != NO_SUCH_UNIT:
                 log.warning(error.what)
 
+    def ours(self) -> bool:
+        """As without systemd.  Killed between the start and the mark, create left a unit in which nobody is."""
+        found = marked(self.home())
+        return found is None or self.files.token in ("", found) or (not found and not self.files.pids())
+
     # -- through the files -----------------------------------------------------------------------
+
+    def home(self) -> str:
+        return self.files.home()
 
     def exists(self) -> bool:
         return self.files.exists()
+
+    def release(self) -> None:
+        self.files.release()
 
     def open_for_join(self) -> dict[str, int]:
         return self.files.open_for_join()
@@ -248,7 +277,7 @@ class SystemdManager(Manager):
         return self.started and self.files.frozen()
 
     def pids(self) -> list[int]:
-        return self.files.pids() if self.started else []
+        return self.files.pids() if self.started and self.ours() else []
 
     def kill(self, signal: int) -> None:
         self.files.kill(signal)

@@ -9,14 +9,16 @@ import time
 
 from ocirt import system as os
 from ocirt.cgroups import Manager
+from ocirt.cgroups.claim import lock_made, new_mark
 from ocirt.cgroups.files import (
     GONE,
+    SIGKILL,
+    kill_all,
     make_directories,
     may_make,
     pids_below,
     read_file,
     refuse_used,
-    remove_made,
     write_file,
 )
 from ocirt.cgroups.paths import one_controller_each
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from ocirt.cgroups.oom import OomWatch
     from ocirt.config.views import Resources
 
-SIGKILL = 9
 # Freezing fails for good only when something keeps forking or sits in uninterruptible sleep.
 FREEZE_DEADLINE = 2.0
 # The hierarchies in which the processes are looked up, the best first: whoever pauses needs the freezer.
@@ -51,22 +52,25 @@ class V1Manager(Manager):
         return one_controller_each(self.paths)
 
     def exists(self) -> bool:
-        return os.path.isdir(self._process_directory())
+        return os.path.isdir(self.home())
 
     def create(self, bear_denial: bool = False) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
-        for directory in sorted(self.directories()):
-            if bear_denial and not may_make(directory, self.made):
-                self.paths = {name: path for name, path in self.paths.items() if path != directory}
-                continue
-            if not bear_denial:
-                make_directories(directory, self.made)
+        if bear_denial:
+            self.paths = {name: path for name, path in self.paths.items() if may_make(path, self.made)}
+            if not self.paths:
+                return
+        for directory in dict.fromkeys((self.home(), *sorted(self.directories()))):
+            make_directories(directory, self.made)
+            if self.lock < 0:
+                self.lock = lock_made(directory, self.made)
             if directory not in self.made:
                 refuse_used(directory)
         if "cpuset" in self.paths:
             _fill_cpuset(self.paths["cpuset"])
         if self.frozen():
             raise OcirtError("cgroup", "container's cgroup unexpectedly frozen", detail=self.paths["freezer"])
+        self.token = new_mark(self.home())
 
     def open_for_join(self) -> dict[str, int]:
         opened: dict[str, int] = {}
@@ -85,9 +89,6 @@ class V1Manager(Manager):
     def join(self, pid: int) -> None:
         for directory in self.directories():
             write_file(directory, "cgroup.procs", str(pid))
-
-    def remove(self) -> None:
-        remove_made(self.made, set(self.paths.values()))
 
     # -- settings and figures --------------------------------------------------------------------
 
@@ -128,9 +129,9 @@ class V1Manager(Manager):
     # -- processes -------------------------------------------------------------------------------
 
     def pids(self) -> list[int]:
-        return pids_below(self._process_directory())
+        return pids_below(self.home())
 
-    def _process_directory(self) -> str:
+    def home(self) -> str:
         return next(self.paths[name] for name in (*_FOR_PIDS, *self.paths) if name in self.paths)
 
     def kill(self, signal: int) -> None:
@@ -140,11 +141,7 @@ class V1Manager(Manager):
         if freezable and not was_frozen:
             _try_freeze(self.paths["freezer"])
         try:
-            for pid in self.pids():
-                try:
-                    os.kill(pid, signal)
-                except ProcessLookupError:
-                    continue
+            kill_all(self.pids(), signal)
         finally:
             if freezable and (signal == SIGKILL or not was_frozen):
                 self.freeze(False)

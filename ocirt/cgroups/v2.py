@@ -11,15 +11,17 @@ import time
 
 from ocirt import system as os
 from ocirt.cgroups import DEVICES, Manager
+from ocirt.cgroups.claim import lock_made, new_mark
 from ocirt.cgroups.files import (
     GONE,
+    SIGKILL,
+    kill_all,
     make_directories,
     may_make,
     pids_below,
     pids_in,
     read_file,
     refuse_used,
-    remove_made,
     write_file,
 )
 from ocirt.cgroups.writer import read_all, write_all
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from ocirt.cgroups.oom import OomWatch
     from ocirt.config.views import Resources
 
-SIGKILL = 9
 FREEZE_DEADLINE = 10.0  # seconds; a process in uninterruptible sleep freezes when it wakes
 # Controllers that count threads: the only ones that a threaded cgroup can have.
 THREADED = ("cpu", "cpuset", "perf_event", "pids")
@@ -53,6 +54,9 @@ class V2Manager(Manager):
     def directory(self) -> str:
         return self.paths[""]
 
+    def home(self) -> str:
+        return self.directory
+
     # -- the directory ---------------------------------------------------------------------------
 
     def exists(self) -> bool:
@@ -65,12 +69,14 @@ class V2Manager(Manager):
         elif not may_move_below(self.directory.rpartition("/")[0]) or not may_make(self.directory, self.made):
             self.paths = {}
             return
+        self.lock = lock_made(self.directory, self.made)
         if self.directory not in self.made:
             refuse_used(self.directory)
         enable_controllers(self.directory)
         self._follow_parents()
         if _event(self.directory, "frozen"):
             raise OcirtError("cgroup", "container's cgroup unexpectedly frozen", detail=self.directory)
+        self.token = new_mark(self.directory)
 
     def _follow_parents(self) -> None:
         """Below a threaded cgroup a new one cannot be a domain, and is of no use as it is."""
@@ -95,9 +101,6 @@ class V2Manager(Manager):
 
     def join(self, pid: int) -> None:
         write_file(self.directory, "cgroup.procs", str(pid))
-
-    def remove(self) -> None:
-        remove_made(self.made, {self.directory})
 
     # -- settings and figures --------------------------------------------------------------------
 
@@ -182,11 +185,7 @@ class V2Manager(Manager):
         if not was_frozen:
             self._try_freeze(True)
         try:
-            for pid in self.pids():
-                try:
-                    os.kill(pid, signal)
-                except ProcessLookupError:
-                    continue
+            kill_all(self.pids(), signal)
         finally:
             if not was_frozen:
                 write_file(self.directory, "cgroup.freeze", "0")

@@ -34,7 +34,7 @@ def _kill(container: Container) -> bool:
     """SIGKILL; whether anything was there to be killed."""
     sent = container.send_signal(SIGKILL)
     manager = container.manager()
-    if manager is None or not manager.exists():
+    if manager is None or not manager.exists() or not (sent or manager.ours()):
         return sent
     if not _has_own_pid_namespace(container) and manager.pids():
         manager.kill(SIGKILL)  # with init's pid namespace the kernel would have ended them all (pid_namespaces(7))

@@ -28,7 +28,8 @@ def main(g: Globals, options: Parsed) -> int:
     container_id, *ps_options = options.args
     if options.format not in ("", "table", "json"):
         raise UsageError("invalid format option")
-    pids = require(Container.load(g.root, container_id).manager()).pids()
+    manager = require(Container.load(g.root, container_id).manager())
+    pids = manager.pids() if manager.ours() else []
     if options.format == "json":
         log.show(jsontext.dump(pids) + "\n")
     else:

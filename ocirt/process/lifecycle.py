@@ -91,6 +91,9 @@ def create(
         def on_ready() -> None:
             container.record["pid"] = box.pid
             container.record["start_time"] = start_time
+            if box.manager is not None:
+                box.manager.release()
+                container.record["cgroup"] = box.manager.record()  # it may have turned out that there is no mark
             container.save()
 
         launch(plan, box, on_birth, on_ready)
@@ -230,7 +233,7 @@ def destroy(container: Container) -> None:
     """Kill what is left; remove mounts and cgroup, run poststop hooks, remove the directory.  Repeatable."""
     container.send_signal(SIGKILL)
     manager = container.manager()
-    if manager is not None and manager.exists():
+    if manager is not None and manager.exists() and manager.ours():
         if manager.frozen():
             manager.freeze(False)
         if manager.pids():
@@ -243,7 +246,7 @@ def destroy(container: Container) -> None:
 
         unmount_root(new_box(), mounted)
     if manager is not None:
-        manager.remove()
+        manager.remove(kill=True)
     for directory in reversed(container.record["cgroup_wanted"]):
         # Create was killed between the making of these and the note of it: no process of its own can be there.
         remove_if_unused(directory)

@@ -126,10 +126,10 @@ def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -
 
 
 def directories_to_make(plan: Plan) -> list[str]:
-    """The cgroups that the plan would make now, parents before children."""
+    """The cgroups that the plan would make now, parents before children; on v2 systemd makes those of a unit."""
     found: list[str] = []
     for step in (step for stage in plan.part(HOST) for step in stage.steps):
-        if isinstance(step, CreateCgroup):
+        if isinstance(step, CreateCgroup) and step.record.get("files") != "v2":
             for directory in sorted(set(step.record["paths"].values())):
                 found += [path for path in missing_directories(directory) if path not in found]
     return found

@@ -9,7 +9,6 @@ so small that it must be set later.
 
 from __future__ import annotations
 
-from ocirt.cgroups import manager_from_record
 from ocirt.cgroups.limits import device_rules
 from ocirt.cgroups.paths import nearest_above, own_directory, sub_cgroups
 from ocirt.cgroups.systemd import SystemdManager, open_systemd_manager, systemd_manager_from_record
@@ -18,7 +17,7 @@ from ocirt.cgroups.unit_properties import annotated, device_properties, properti
 from ocirt.cgroups.v2 import may_move_below
 from ocirt.pipeline import Step
 from ocirt.stages import cgroup_v1
-from ocirt.stages.cgroup import UnshareCgroupNamespace, WriteLimits, check, new_cgroup_namespace
+from ocirt.stages.cgroup import CreateCgroup, UnshareCgroupNamespace, WriteLimits, check, new_cgroup_namespace
 from ocirt.stages.cgroup_v2 import OwnCgroup, owner
 
 TYPE_CHECKING = False
@@ -33,26 +32,13 @@ if TYPE_CHECKING:
     from ocirt.host import Host
 
 
-class ReserveUnit(Step):
-    """Host: see to it that the unit can be started; box.manager is set.  record: as Manager.record()."""
+class ReserveUnit(CreateCgroup):
+    """Host: see to it that the unit can be started.  Its undo, after the death of init, stops what was started."""
 
-    __slots__ = ("record",)
-
-    def __init__(self, at: str, record: dict[str, Any]) -> None:
-        self.at = at
-        self.record = record
+    __slots__ = ()
 
     def describe(self) -> str:
         return f"reserve {self.record['unit']} in {self.record['slice']}"
-
-    def apply(self, box: Box) -> None:
-        box.manager = manager_from_record(self.record)
-        box.manager.create()
-
-    def undo(self, box: Box) -> None:
-        """After the death of init, and only what was started: see SystemdManager.remove()."""
-        if box.manager is not None:
-            box.manager.remove()
 
 
 class AttachToUnit(Step):

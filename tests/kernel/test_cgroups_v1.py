@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ocirt.cgroups import Manager, Write, manager_from_record, open_manager
+from ocirt.cgroups import Manager, Write, claim, manager_from_record, open_manager
 from ocirt.cgroups.limits import DEFAULT_DEVICES, limits
 from ocirt.config.views import Resources
 from ocirt.errors import OcirtError
@@ -42,7 +42,9 @@ def manager() -> Iterator[Manager]:
 
 @pytest.fixture
 def box(manager: Manager) -> Manager:
+    """As create leaves it when init is inside."""
     manager.create()
+    manager.release()
     return manager
 
 
@@ -181,6 +183,74 @@ def test_cpuset_is_filled_from_above(box: Manager) -> None:
         assert value(box, "cpuset", file) == Path(mount, file).read_text().strip() != ""
 
 
+def test_only_one_at_once_is_created_in_a_cgroup(manager: Manager) -> None:
+    """The second must see the first although no process is inside yet, and its undo must take nothing of it."""
+    manager.create()
+    second = open_manager(HOST, f"/{NAME}/box", "id")
+    with pytest.raises(OcirtError) as caught:
+        second.create()
+    assert (caught.value.code, caught.value.what, caught.value.at) == (
+        "cgroup",
+        "container's cgroup is in use: another container is being created in it",
+        "/linux/cgroupsPath",
+    )
+    second.remove()
+    assert all(os.path.isdir(path) for path in manager.paths.values())
+    manager.release()
+    third = open_manager(HOST, f"/{NAME}/box", "id")
+    third.create()  # the first has ended: nobody is inside
+    assert third.made == []
+    third.release()
+
+
+def test_the_lock_ends_with_whoever_had_it(manager: Manager) -> None:
+    pid = os.fork()
+    if pid == 0:
+        open_manager(HOST, f"/{NAME}/box", "id").create()
+        os._exit(0)
+    assert reap(pid) == 0
+    manager.create()
+    assert manager.made == []
+    manager.made = sorted(manager.paths.values())  # for the fixture
+    manager.made = [str(Path(path).parent) for path in manager.made] + manager.made
+
+
+def test_what_another_container_has_by_now_is_left_alone(box: Manager) -> None:
+    later = open_manager(HOST, f"/{NAME}/box", "id")
+    later.create()
+    earlier = manager_from_record(box.record())
+    assert not earlier.ours()
+    earlier.remove()  # while the later one is being created
+    assert all(os.path.isdir(path) for path in box.paths.values())
+    later.release()
+    pid = sleeper(later)
+    earlier.remove()
+    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+    assert later.pids() == [pid]
+    assert later.ours()
+    later.kill(signal.SIGKILL)
+    reap(pid)
+    later.remove()  # not made by it
+    assert later.exists()
+    earlier.remove()
+    assert not left_over(HOST)
+
+
+def test_a_directory_that_a_delete_takes_away_is_made_again(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, removed = claim.fcntl.flock, []
+
+    def slow_flock(fd: int, operation: int) -> None:
+        if not removed:
+            removed.append(os.readlink(f"/proc/self/fd/{fd}").removesuffix("/cgroup.procs"))
+            os.rmdir(removed[0])
+        flock(fd, operation)
+
+    monkeypatch.setattr(claim.fcntl, "flock", slow_flock)
+    manager.create()
+    assert removed == [manager.home()]
+    assert all(os.path.isdir(path) for path in manager.paths.values())
+
+
 def test_a_used_cgroup_is_refused(box: Manager) -> None:
     pid = sleeper(box)
     again = open_manager(HOST, f"/{NAME}/box", "id")
@@ -189,15 +259,18 @@ def test_a_used_cgroup_is_refused(box: Manager) -> None:
     assert (caught.value.code, caught.value.at) == ("cgroup", "/linux/cgroupsPath")
     assert caught.value.what == "container's cgroup is not empty: 1 process(es) found"
     assert again.made == []
+    again.remove()
     box.kill(signal.SIGKILL)
     reap(pid)
 
 
 def test_a_frozen_cgroup_is_refused(box: Manager) -> None:
     box.freeze(True)
+    again = open_manager(HOST, f"/{NAME}/box", "id")
     with pytest.raises(OcirtError) as caught:
-        open_manager(HOST, f"/{NAME}/box", "id").create()
+        again.create()
     assert caught.value.what == "container's cgroup unexpectedly frozen"
+    again.remove()
     box.freeze(False)
 
 

@@ -184,14 +184,21 @@ def test_damaged_record(tmp_path: Path, text: str) -> None:
     assert (salvaged.pid, salvaged.manager(), salvaged.status()) == (0, None, "creating")
 
 
-UNIT = {"kind": "systemd", "files": "v2", "slice": "a.slice", "unit": "b.scope", "user": False}
+UNIT = {
+    "token": "0123456789abcdef",
+    "kind": "systemd",
+    "files": "v2",
+    "slice": "a.slice",
+    "unit": "b.scope",
+    "user": False,
+}
 
 
 @pytest.mark.parametrize(
     "cgroup",
     [
-        {"kind": "v1", "paths": {"pids": "/sys/fs/cgroup/pids/web1"}, "made": []},
-        {"kind": "v2", "paths": {"": "/sys/fs/cgroup/web1"}, "made": ["/sys/fs/cgroup/web1"]},
+        {"kind": "v1", "paths": {"pids": "/sys/fs/cgroup/pids/web1"}, "made": [], "token": ""},
+        {"kind": "v2", "paths": {"": "/sys/fs/cgroup/web1"}, "made": ["/sys/fs/cgroup/web1"], "token": "01"},
         {"paths": {"": "/c/web1"}, "made": [], **UNIT},
     ],
 )
@@ -208,9 +215,26 @@ def test_salvage_takes_what_is_whole(tmp_path: Path, cgroup: dict[str, Any]) -> 
     assert salvaged.record["bundle"] == RECORD["bundle"]
 
 
+def test_the_cgroup_of_an_earlier_version_has_no_token(tmp_path: Path) -> None:
+    cgroup = {"kind": "v2", "paths": {"": "/sys/fs/cgroup/web1"}, "made": []}
+    Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()
+    manager = Container.load(str(tmp_path), "web1").manager()
+    assert manager is not None
+    assert manager.token == ""
+    assert manager.ours()
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"files": "v3"}, {"files": "systemd"}, {"unit": 1}, {"slice": None}, {"user": "no"}, {"paths": {"x": "/c"}}],
+    [
+        {"files": "v3"},
+        {"token": 1},
+        {"files": "systemd"},
+        {"unit": 1},
+        {"slice": None},
+        {"user": "no"},
+        {"paths": {"x": "/c"}},
+    ],
 )
 def test_a_record_of_a_unit_that_is_damaged(tmp_path: Path, wrong: dict[str, Any]) -> None:
     cgroup = {"paths": {"": "/c/web1"}, "made": [], **UNIT, **wrong}

@@ -347,6 +347,21 @@ def test_exec_goes_where_init_went(runtime: Runtime, bundle: Bundle, place: Plac
     runtime.stop(bundle)
 
 
+@pytest.mark.differs(runc="1.1 fails when the container gave controllers away")
+def test_exec_goes_where_init_went_and_no_more_processes_are_allowed(
+    runtime: Runtime, bundle: Bundle, place: Place
+) -> None:
+    """The one refuses a birth because it gave its controllers away, the other because it is full; moving is allowed."""
+    runtime.launch(bundle.args(*PAUSE))
+    top = directory(place, bundle)
+    (top / "leaf").mkdir()
+    (top / "leaf/cgroup.procs").write_text(str(bundle.pid))
+    (top / "cgroup.subtree_control").write_text("+pids")
+    (top / "leaf/pids.max").write_text("1")
+    assert runtime.ok("exec", bundle.id, "cat", "/proc/self/cgroup").out == f"0::/{place.name}/{bundle.id}/leaf\n"
+    runtime.stop(bundle)
+
+
 @pytest.mark.differs(runc="needs more for its own start")
 def test_exec_goes_where_init_went_with_little_memory(runtime: Runtime, bundle: Bundle, place: Place) -> None:
     bundle.resources(memory={"limit": 4 * MIB})

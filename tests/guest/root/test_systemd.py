@@ -342,6 +342,43 @@ def test_two_containers_cannot_have_one_unit(
     assert runtime.status(bundle) == "created"
 
 
+def test_a_unit_that_another_container_was_given_since(
+    runtime: Runtime, bundle: Bundle, new_bundle: Callable[[], Bundle]
+) -> None:
+    """The unit of a container that has ended is gone with its process, and so its name is free."""
+    unit = create(runtime, bundle)
+    runtime.ok("kill", bundle.id, "KILL")
+    runtime.wait(bundle)
+    poll(lambda: not show(unit, "ActiveState")["ActiveState"].startswith("active"), "the unit's end")
+    other = new_bundle()
+    other.linux["cgroupsPath"] = f":ocirt:{bundle.id}"
+    runtime.create(other.script(PAUSE), options=SYSTEMD)
+    runtime.ok("delete", "--force", bundle.id)
+    assert show(unit, "ActiveState") == {"ActiveState": "active"}
+    assert runtime.status(other) == "created"
+    runtime.stop(other)
+    assert show(unit, "LoadState") == {"LoadState": "not-found"}
+
+
+@pytest.mark.only_ocirt("edits our record")
+def test_a_unit_whose_create_was_killed_before_it_was_started(
+    runtime: Runtime, bundle: Bundle, new_bundle: Callable[[], Bundle]
+) -> None:
+    """Its record names the unit that another container has: a forced delete must not stop that."""
+    unit = create(runtime, bundle)
+    record = json.loads((runtime.root / bundle.id / "state.json").read_text())
+    killed = runtime.root / f"{bundle.id}-killed"
+    killed.mkdir(mode=0o711)
+    text = json.dumps({**record, "id": killed.name, "pid": 0, "cgroup": {**record["cgroup"], "token": "0" * 16}})
+    (killed / "state.json").write_text(text)
+    (killed / "config.json").write_text("{}")
+    result = runtime.ok("delete", "--force", killed.name)
+    assert f"the unit {unit} is another container's by now: left alone" in result.err
+    assert show(unit, "ActiveState") == {"ActiveState": "active"}
+    assert runtime.status(bundle) == "created"
+    runtime.stop(bundle)
+
+
 def test_somebody_elses_unit_is_not_touched(runtime: Runtime, bundle: Bundle) -> None:
     """A slice has no process, so nothing but systemd's own refusal tells."""
     busy = f"{bundle.id.replace('-', '_')}.slice"

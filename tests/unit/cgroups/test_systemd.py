@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _signal
+import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from jeepney import Message
 
-from ocirt.cgroups import Write, dbus, manager_from_record, systemd
+from ocirt.cgroups import Write, claim, dbus, manager_from_record, systemd
 from ocirt.cgroups.systemd import SystemdManager, known, open_systemd_manager
 from ocirt.cgroups.unit_properties import Property
 from ocirt.errors import OcirtError
@@ -78,7 +80,7 @@ def bus(tmp_path: Path) -> Iterator[Any]:
 
 def record(group: Path, **more: Any) -> dict[str, Any]:
     unit = {"slice": "system.slice", "unit": UNIT, "user": False}
-    return {"kind": "systemd", "files": "v2", "paths": {"": str(group)}, "made": [], **unit, **more}
+    return {"kind": "systemd", "files": "v2", "paths": {"": str(group)}, "made": [], "token": "", **unit, **more}
 
 
 def manager(group: Path, **more: Any) -> SystemdManager:
@@ -119,6 +121,7 @@ def test_a_new_manager() -> None:
         "files": "v2",
         "paths": {"": "/c/machine.slice/libpod-1.scope"},
         "made": [],
+        "token": "",
         "slice": "machine.slice",
         "unit": "libpod-1.scope",
         "user": False,
@@ -366,6 +369,114 @@ def test_without_systemd_a_cgroup_is_not_removed_behind_its_back(group: Path) ->
     with pytest.raises(OcirtError, match="connect to the system's systemd"):
         manager(group, made=[str(group)]).remove()
     assert group.exists()
+
+
+# -- whose it is ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def attributes(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], bytes]:
+    """A file system's extended attributes: (path, name) -> value."""
+    found: dict[tuple[str, str], bytes] = {}
+
+    def setxattr(path: str, name: str, value: bytes) -> None:
+        Path(path).stat()
+        found[path, name] = value
+
+    def getxattr(path: str, name: str) -> bytes:
+        Path(path).stat()
+        if (path, name) not in found:
+            raise OSError(errno.ENODATA, "no data", path)
+        return found[path, name]
+
+    monkeypatch.setattr(claim.os, "setxattr", setxattr)
+    monkeypatch.setattr(claim.os, "getxattr", getxattr)
+    return found
+
+
+def comes_up(group: Path, processes: str = "") -> Answer:
+    """systemd starts the unit."""
+
+    def answer(call: Message) -> list[Message]:
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "cgroup.procs").write_text(processes)
+        return job("done")(call)
+
+    return answer
+
+
+def test_what_was_started_is_marked_as_the_record_says(group: Path, bus: Any, attributes: Any) -> None:
+    asked = bus(StartTransientUnit=comes_up(group, "42\n"), StopUnit=job("done"), ResetFailedUnit=ok())
+    made = new_manager(group)
+    noted = made.record()  # while init is on its way
+    made.start(42, PROPERTIES)
+    assert attributes == {(str(group), "trusted.ocirt"): noted["token"].encode()}
+    assert len(noted["token"]) == 16
+    manager_from_record(noted).pids()
+    assert manager_from_record(noted).pids() == [42]
+    (group / "cgroup.procs").unlink()  # systemd's stop, as rmdir(2) of a cgroup has it
+    manager_from_record(noted).remove()
+    assert asked.members() == ["StartTransientUnit", "StopUnit", "ResetFailedUnit"]
+    assert not group.exists()
+
+
+def test_another_containers_unit_is_left_alone(
+    group: Path, bus: Any, attributes: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two creates asked for one unit, and the one that did not get it was killed before it could take that back."""
+    asked = bus(StartTransientUnit=comes_up(group, "42\n"))
+    killed = new_manager(group).record()
+    new_manager(group).start(42, PROPERTIES)
+    left = manager_from_record(killed)
+    assert not left.ours()
+    assert left.pids() == []
+    left.remove()
+    assert asked.members() == ["StartTransientUnit"]
+    assert group.exists()
+    assert f"the unit {UNIT} is another container's by now: left alone" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("processes", ["", "42\n"])
+def test_a_unit_without_a_mark(group: Path, bus: Any, attributes: Any, processes: str) -> None:
+    """Somebody else's, or that of a create that was killed before it could mark it: in that is nobody."""
+    asked = bus(StopUnit=job("done"), ResetFailedUnit=ok())
+    group.mkdir(parents=True)
+    (group / "cgroup.procs").write_text(processes)
+    left = manager(group, token="0123456789abcdef")
+    assert left.ours() == (not processes)
+    left.remove()
+    assert asked.members() == ([] if processes else ["StopUnit", "ResetFailedUnit"])
+
+
+def test_where_nothing_can_be_marked_the_name_counts(
+    group: Path, bus: Any, attributes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, name: str, value: bytes) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported", path)
+
+    monkeypatch.setattr(claim.os, "setxattr", refuse)
+    bus(StartTransientUnit=comes_up(group, "42\n"))
+    made = new_manager(group)
+    made.start(42, PROPERTIES)
+    assert made.record()["token"] == ""
+    assert manager_from_record(made.record()).pids() == [42]
+
+
+@pytest.mark.parametrize(("unit", "stopped"), [(UNIT, []), ("a-b.slice", ["StopUnit", "ResetFailedUnit"])])
+def test_a_start_that_is_not_answered_in_time(
+    group: Path, bus: Any, monkeypatch: pytest.MonkeyPatch, unit: str, stopped: list[str]
+) -> None:
+    """It may come up later all the same: a scope for a process that is dead by then, a slice for ever."""
+    asked = bus(StartTransientUnit=lambda call: [], StopUnit=job("done"), ResetFailedUnit=ok())
+    made = manager(group, unit=unit)
+    made.create()
+    with monkeypatch.context() as patch:
+        patch.setattr(dbus.Connection, "_deadline", lambda self: time.monotonic() + 0.3)
+        with pytest.raises(OcirtError) as caught:
+            made.start(42, ())
+    assert caught.value.code == "timeout"
+    made.remove()
+    assert asked.members() == ["StartTransientUnit", *stopped]
 
 
 # -- versions ------------------------------------------------------------------------------------

@@ -58,12 +58,15 @@ def test_unknown_container(tmp_path: Path) -> None:
 class Cgroup:
     """Stands in for the manager: remembers what it was told."""
 
-    def __init__(self, pids: list[int], frozen: bool = False) -> None:
-        self._pids, self._frozen = pids, frozen
+    def __init__(self, pids: list[int], frozen: bool = False, ours: bool = True) -> None:
+        self._pids, self._frozen, self._ours = pids, frozen, ours
         self.calls: list[object] = []
 
     def exists(self) -> bool:
         return True
+
+    def ours(self) -> bool:
+        return self._ours
 
     def pids(self) -> list[int]:
         return self._pids

@@ -13,9 +13,10 @@ from ocirt.cgroups.systemd import SystemdManager
 from ocirt.config.views import Config
 from ocirt.errors import ConfigError, OcirtError, UsageError
 from ocirt.host import Host
-from ocirt.pipeline import Step
+from ocirt.pipeline import HOST as HOST_PLACE
+from ocirt.pipeline import Plan, Stage, Step
 from ocirt.stages import cgroup_systemd, cgroup_v1
-from ocirt.stages.cgroup import UnshareCgroupNamespace, WriteLimits
+from ocirt.stages.cgroup import UnshareCgroupNamespace, WriteLimits, directories_to_make
 from ocirt.stages.cgroup_systemd import (
     ReserveUnit,
     StartUnit,
@@ -54,6 +55,20 @@ def properties(steps: Any) -> dict[str, object]:
 
 def kinds(steps: Any) -> list[type[Step]]:
     return [type(step) for step in steps]
+
+
+def test_what_create_makes_by_itself_is_noted_first() -> None:
+    """On v1 the directories are made before the unit; a create that is killed in between must not leave them."""
+    hybrid = Plan(Stage("cgroup", HOST_PLACE, create_cgroup(config(), HYBRID, "web1")), clone_flags=0)
+    below = "system.slice/ocirt-web1.scope"
+    assert [path for path in directories_to_make(hybrid) if path.endswith(".scope")] == [
+        f"/c/memory/{below}",
+        f"/c/name=systemd/{below}",
+        f"/c/pids/{below}",
+        f"/c/unified/{below}",
+    ]
+    v2 = Plan(Stage("cgroup", HOST_PLACE, create_cgroup(config(), HOST, "web1")), clone_flags=0)
+    assert directories_to_make(v2) == []  # systemd makes them, with the unit
 
 
 def test_on_v2_init_is_born_outside_and_moved_by_systemd() -> None:

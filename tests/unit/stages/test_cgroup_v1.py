@@ -181,12 +181,13 @@ def test_a_limit_without_its_controller_is_refused_before_anything_is_done() -> 
     assert caught.value.what == "cannot set hugetlb limit: container could not join or create cgroup"
 
 
-def test_creation_and_its_undo(tmp_path: Any) -> None:
+def test_creation_and_its_undo(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ordinary directories have no pseudo files, so that rmdir(2) works on them as on cgroups."""
     (tmp_path / "pids").mkdir()
     host = Host(cgroup="v1", cgroup_mounts={"pids": f"{tmp_path}/pids"}, own_cgroups={"pids": "/"})
     create: Step = next(iter(create_cgroup(config(cgroupsPath="/a/b"), host_without_devices(host), "id")))
     box = Box(SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setattr("ocirt.cgroups.v1.lock_made", lambda directory, made: os.open(directory, os.O_RDONLY))
     create.apply(box)
     assert box.manager is not None
     assert box.manager.made == [f"{tmp_path}/pids/a", f"{tmp_path}/pids/a/b"]

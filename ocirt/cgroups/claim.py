@@ -1,0 +1,120 @@
+"""Whose a cgroup is: a lock while a container is created in it, and a mark by which `delete` knows it again.
+
+Containers with the same linux.cgroupsPath have the same directories, one after the other or, by mistake, at once.  The
+lock keeps a second one out until init is inside, where everybody sees it.  The mark tells a container that has ended
+from the one that has its cgroup now: the processes in it are not its own any more.
+
+The lock is flock(2) on cgroup.procs, opened for writing: who has no rights over the cgroup cannot hold it.  The mark
+is an extended attribute, xattr(7): a trusted one, which the container cannot change, or, without CAP_SYS_ADMIN, a
+user's.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+
+from ocirt import system as os
+from ocirt.cgroups.files import DENIED, make_directories
+from ocirt.errors import OcirtError
+
+ATTRIBUTES = ("trusted.ocirt", "user.ocirt")
+TOKEN_SIZE = 8  # bytes of chance
+
+
+def lock_made(directory: str, made: list[str]) -> int:
+    """The lock of a directory that create() has just made or found; it is made again when a `delete` was quicker.
+
+    Raises OcirtError when another container is being created in it.
+    """
+    while (fd := lock(directory)) < 0:
+        make_directories(directory, made)
+    return fd
+
+
+def new_mark(directory: str) -> str:
+    """Mark it as one container's; the token, "" where that cannot be done."""
+    token = new_token()
+    return token if mark(directory, token) else ""
+
+
+def new_token() -> str:
+    return os.urandom(TOKEN_SIZE).hex()
+
+
+def lock(directory: str) -> int:
+    """The lock's descriptor, -1 when the directory was removed meanwhile.  Raises OcirtError when another has it."""
+    try:
+        fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if os.path.isdir(directory):  # no cgroup file system
+            raise
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise OcirtError(
+            "cgroup",
+            "container's cgroup is in use: another container is being created in it",
+            detail=directory,
+            at="/linux/cgroupsPath",
+            remedy="choose another linux.cgroupsPath",
+        ) from None
+    if _same(fd, f"{directory}/cgroup.procs"):
+        return fd
+    os.close(fd)
+    return -1
+
+
+def try_lock(directory: str) -> int | None:
+    """For removal: the descriptor, -1 when there is nothing to lock, None when a container is being created there."""
+    try:
+        return lock(directory)
+    except OcirtError:
+        return None
+    except OSError as error:
+        if error.errno not in (*DENIED, errno.ENOENT):
+            raise
+        return -1
+
+
+def unlock(fd: int) -> None:
+    """Also when init has a duplicate of it still."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def mark(directory: str, token: str) -> bool:
+    """False where the kernel has no such attributes for the caller.  Raises OSError."""
+    for name in ATTRIBUTES:
+        try:
+            os.setxattr(directory, name, token.encode())
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSPC):
+                raise
+        else:
+            return True
+    return False
+
+
+def marked(directory: str) -> str | None:
+    """The mark, "" for none, None when the directory is gone."""
+    for name in ATTRIBUTES:
+        try:
+            return os.getxattr(directory, name).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
+                raise
+    return ""
+
+
+def _same(fd: int, path: str) -> bool:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(fd)
+    return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
