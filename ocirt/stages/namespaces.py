@@ -56,12 +56,13 @@ def clone_flags(linux: Linux | None) -> int:
     """Flags of clone3 for init.
 
     Not the cgroup namespace: it must be made after init is in its cgroup (cgroup_namespaces(7)).
-    Not a time namespace with offsets: they are written before anyone is in it (time_namespaces(7)).
+    Not a time namespace with offsets: they are written before anyone is in it (time_namespaces(7)), and only with
+    rights that come from a user namespace: that goes with it, see SetTimeOffsets.
     """
     flags = 0
-    for kind in new_namespaces(linux) - {"cgroup"}:
-        if kind != "time" or not (linux and linux.time_offsets):
-            flags |= NAMESPACES[kind][0]
+    by_joiner = {"user", "time"} if linux and linux.time_offsets else set()
+    for kind in new_namespaces(linux) - {"cgroup"} - by_joiner:
+        flags |= NAMESPACES[kind][0]
     return flags
 
 
@@ -115,19 +116,24 @@ class JoinNamespace(Step):
 
 
 class SetTimeOffsets(Step):
-    """Joiner: make the time namespace of its children and set its clocks before anyone is in it."""
+    """Joiner: make the time namespace of its children and set its clocks before anyone is in it.
 
-    __slots__ = ("text",)
+    new_user: make the container's user namespace with it.  It owns the clocks then: setting them takes CAP_SYS_TIME
+    in the owner, which a user has in no other.  Mapped it is later, as always, while init waits.
+    """
 
-    def __init__(self, at: str, text: str) -> None:
+    __slots__ = ("new_user", "text")
+
+    def __init__(self, at: str, text: str, new_user: bool = False) -> None:
         self.at = at
         self.text = text
+        self.new_user = new_user
 
     def describe(self) -> str:
-        return f"make a time namespace with offsets {self.text.strip()!r}"
+        return f"make a {'user and a ' * self.new_user}time namespace with offsets {self.text.strip()!r}"
 
     def apply(self, box: Box) -> None:
-        box.kernel.unshare(CLONE_NEWTIME)
+        box.kernel.unshare(CLONE_NEWTIME | (CLONE_NEWUSER if self.new_user else 0))
         box.kernel.write_file(box.proc, "self/timens_offsets", self.text.encode())
 
 
@@ -197,7 +203,7 @@ def join_namespaces(linux: Linux | None, host: Host) -> Iterator[Step]:
     offsets = linux.time_offsets
     if offsets:
         lines = [f"{clock} {offset.secs or 0} {offset.nanosecs or 0}\n" for clock, offset in sorted(offsets.items())]
-        yield SetTimeOffsets("/linux/timeOffsets", "".join(lines))
+        yield SetTimeOffsets("/linux/timeOffsets", "".join(lines), "user" in new_namespaces(linux))
 
 
 def has_root(linux: Linux) -> bool:

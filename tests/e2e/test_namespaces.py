@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import time
@@ -267,6 +268,31 @@ def test_time_offsets(runtime: Runtime, bundle: Bundle) -> None:
     uptime = float(runtime.sh(bundle, "cat /proc/uptime").split()[0])
     assert uptime > 604800
     runtime.stop(bundle)
+
+
+@pytest.mark.only_ocirt("these versions have no time namespaces")
+def test_time_offsets_in_a_user_namespace(runtime: Runtime, bundle: Bundle) -> None:
+    """Every new namespace belongs to the container's user namespace, the one with offsets too."""
+    bundle.user_namespace().namespace("time").args("/bin/probe", "pause")
+    bundle.linux["timeOffsets"] = {"boottime": {"secs": 604800}}
+    runtime.launch(bundle)
+    offsets = Path(f"/proc/{bundle.pid}/timens_offsets").read_text().split()
+    assert offsets == ["monotonic", "0", "0", "boottime", "604800", "0"]
+    assert Path(f"/proc/{bundle.pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
+    user = os.stat(f"/proc/{bundle.pid}/ns/user").st_ino
+    assert {owner_of(bundle.pid, kind) for kind in ("time", "pid", "mnt", "ipc", "uts")} == {user}
+    assert float(runtime.sh(bundle, "cat /proc/uptime").split()[0]) > 604800
+    runtime.stop(bundle)
+
+
+def owner_of(pid: int, kind: str) -> int:
+    """Inode of the user namespace that owns a namespace (ioctl_nsfs(2), NS_GET_USERNS)."""
+    fd = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+    owner = fcntl.ioctl(fd, 0xB701)
+    inode = os.fstat(owner).st_ino
+    os.close(owner)
+    os.close(fd)
+    return inode
 
 
 @pytest.mark.only_ocirt("these versions have no time namespaces")

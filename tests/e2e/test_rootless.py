@@ -54,6 +54,19 @@ def test_ranges(runtime: UserRuntime, many_ids: Bundle) -> None:
     assert found == [["0", str(UID), "1"], rest, ["0", str(GID), "1"], rest, ["allow"]]
 
 
+@pytest.mark.differs(runc="1.1 knows no time namespaces", crun="1.8 sets none for a user")
+@pytest.mark.parametrize("ranges", [False, True])
+def test_time_offsets(runtime: UserRuntime, one_id: Bundle, user: User, ranges: bool) -> None:
+    """They are the right of who owns the time namespace: the container's own user namespace."""
+    bundle = user.bundle(one_id, ranges=True) if ranges else one_id
+    bundle.namespace("time").linux["timeOffsets"] = {"boottime": {"secs": 1000000}, "monotonic": {"secs": 500}}
+    script = "cat /proc/self/timens_offsets; cat /proc/uptime; cat /proc/self/uid_map"
+    monotonic, boottime, uptime, *maps = lines(runtime.inside(bundle, script))
+    assert (monotonic, boottime) == (["monotonic", "500", "0"], ["boottime", "1000000", "0"])
+    assert float(uptime[0]) > 1000000
+    assert maps[0] == ["0", str(UID), "1"]
+
+
 def test_a_file_of_another_user(runtime: UserRuntime, many_ids: Bundle) -> None:
     many_ids.process["user"] = {"uid": 33, "gid": 44}
     runtime.inside(many_ids, "touch /tmp/mine; test $(id -u) = 33 -a $(id -g) = 44")

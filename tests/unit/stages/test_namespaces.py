@@ -18,6 +18,7 @@ from ocirt.stages.namespaces import (
     open_namespaces,
     prepare,
 )
+from tests.support.recorder import recorded_box
 
 
 def linux(*kinds: str, **more: Any) -> Linux:
@@ -46,6 +47,15 @@ def test_the_cgroup_namespace_is_made_after_the_cgroup_is_joined() -> None:
 def test_a_time_namespace_with_offsets_is_not_cloned_into() -> None:
     assert clone_flags(linux("time")) == flags.CLONE_NEWTIME
     assert clone_flags(linux("time", timeOffsets={"boottime": {"secs": 5}})) == 0
+    with_user = linux("time", "user", "pid", timeOffsets={"boottime": {"secs": 5}})
+    assert clone_flags(with_user) == flags.CLONE_NEWPID
+    (step,) = join_namespaces(with_user, Host())
+    box, kernel = recorded_box()
+    step.apply(box)
+    assert kernel.calls == [
+        ("unshare", flags.CLONE_NEWUSER | flags.CLONE_NEWTIME),
+        ("write_file", box.proc, "self/timens_offsets", b"boottime 5 0\n"),
+    ]
 
 
 @pytest.mark.parametrize(
