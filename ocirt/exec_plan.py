@@ -134,10 +134,11 @@ def make_exec_plan(
     return Plan(
         Stage("namespaces", HOST, (FindNamespaces(container),)),
         Stage("cgroup", HOST, cgroup.open_existing(host, record, container.pid, cgroups) if record else ()),
+        # Of the parent: on v2 the process is born in a cgroup whose cpuset may have none of these CPUs.
+        Stage("affinity", JOINER, initial_affinity(process)),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns, without),)),
         Stage("cgroup", BESIDE, cgroup.attach(record, cgroups) if attaches else ()),
         Stage("limits", BESIDE, oom_score_adj(process)),
-        Stage("affinity", INIT, initial_affinity(process)),
         Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
         Stage("namespaces", INIT, (EnterCgroupNamespace(),) if enters_cgroup else ()),
         Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns)),

@@ -175,7 +175,8 @@ def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
 
 
 def initial_affinity(process: Process) -> Iterator[Step]:
-    """exec only, before it enters the container's cgroup (config.md, execCPUAffinity)."""
+    """JOINER of exec: the process inherits it, and has it before it enters the container's cgroup (config.md,
+    execCPUAffinity)."""
     affinity = process.exec_cpu_affinity
     if affinity is not None and affinity.initial:
         yield SetAffinity(f"{affinity.at}/initial", members(affinity.initial))

@@ -374,6 +374,18 @@ def test_exec_goes_where_init_went_with_little_memory(runtime: Runtime, bundle: 
     runtime.stop(bundle)
 
 
+@pytest.mark.only_ocirt("runc 1.1 knows no execCPUAffinity")
+def test_affinity_of_exec_and_the_containers_cpuset(runtime: Runtime, bundle: Bundle) -> None:
+    """initial is for outside of the cpuset, although the process is born in it."""
+    bundle.resources(cpu={"cpus": "1"})
+    runtime.launch(bundle.args(*PAUSE))
+    arguments = ["/bin/grep", "Cpus_allowed_list", "/proc/self/status"]
+    for affinity, allowed in (({"initial": "0"}, "1"), ({"initial": "0", "final": "1"}, "1")):
+        path = bundle.process_file("process.json", args=arguments, execCPUAffinity=affinity)
+        assert runtime.ok("exec", "--process", str(path), bundle.id).out.split()[1] == allowed
+    runtime.stop(bundle)
+
+
 def test_exec_in_a_sub_cgroup(runtime: Runtime, bundle: Bundle, place: Place) -> None:
     runtime.launch(bundle.args(*PAUSE))
     (directory(place, bundle) / "sub").mkdir()
