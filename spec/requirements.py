@@ -1,4 +1,4 @@
-"""Write docs/conformance.md from spec/requirements.toml.
+"""Write docs/conformance.md from spec/requirements.toml, properties.toml and runtimes.toml.
 
 python spec/requirements.py            print the counts and write the page
 python spec/requirements.py --check    write nothing; exit 1 when the page is stale
@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+
+import runtimes
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "conformance.md"
@@ -38,7 +40,8 @@ Requirement = dict[str, Any]
 HEAD = """\
 # Conformance
 
-Written by spec/requirements.py from [spec/requirements.toml](../spec/requirements.toml); edit that.
+Written by spec/requirements.py (`make spec`) from [spec/requirements.toml](../spec/requirements.toml) and, beside it,
+properties.toml and runtimes.toml; edit those.
 
 What the OCI runtime specification 1.3.0 requires of a runtime on Linux: each MUST and SHOULD of its documents
 has an entry there, with the tests that show it. What the OCI runtime-tools suite says is in
@@ -116,6 +119,9 @@ def page(requirements: list[Requirement]) -> str:
         + "".join(deviations)
         + LATER
         + later(requirements)
+        + runtimes.properties()
+        + runtimes.TEXT
+        + runtimes.tables()
         + EVERY
         + every(requirements)
     )

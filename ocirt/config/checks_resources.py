@@ -76,8 +76,9 @@ def block_io(resources: Resources) -> Iterator[ConfigError]:
             yield ConfigError("rule", 'the required property "rate" is missing', at=throttle.at)
     for limited in (b.weight_device, *throttles):
         for device_of_any in limited:
-            if device_of_any.major < 0 or device_of_any.minor < 0:
-                yield ConfigError("rule", "a device number must not be negative", at=device_of_any.at)
+            for name, number in (("major", device_of_any.major), ("minor", device_of_any.minor)):
+                if number < 0:
+                    yield ConfigError("rule", "a device number must not be negative", at=f"{device_of_any.at}/{name}")
 
 
 def device_access(resources: Resources) -> Iterator[ConfigError]:

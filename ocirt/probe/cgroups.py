@@ -145,21 +145,42 @@ def unified(path: str) -> str:
 
 
 def enabled(controller: str) -> Callable[[str], str]:
-    """Whether the new cgroup has it, or create could give it: what it would write to the parent is not tried."""
+    """Whether the new cgroup has it, or create could give it: what it would write to those above is not tried."""
 
     def trial(path: str) -> str:
-        if controller in read(f"{path}/cgroup.controllers").split():
+        if has(path, "controllers", controller):
             return ""
-        parent = path.rpartition("/")[0]
-        require(controller in read(f"{parent}/cgroup.controllers").split(), f"{parent} does not have it")
-        switch = f"{parent}/cgroup.subtree_control"
-        if not os.access(switch, os.W_OK):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES), switch)
-        if os.path.exists(f"{parent}/cgroup.type") and controller not in THREADED:  # not the hierarchy's root
-            require(not read(f"{parent}/cgroup.procs").split(), f"{parent} has processes, and cannot give it away")
-        return f"create enables it in {parent}"
+        above = hierarchy(path)
+        require(has(above[0], "controllers", controller), f"the kernel does not have it, or not for {above[0]}")
+        lacking = [one for one in above if not has(one, "subtree_control", controller)]
+        for one in lacking:
+            refuse_to_divide(one, controller, top=one == above[0])
+        return f"create enables it in {' and '.join(lacking)}"
 
     return trial
+
+
+def has(directory: str, file: str, controller: str) -> bool:
+    return controller in read(f"{directory}/cgroup.{file}").split()
+
+
+def hierarchy(path: str) -> list[str]:
+    """The cgroups above path, the hierarchy's root first."""
+    above: list[str] = []
+    parent = path.rpartition("/")[0]
+    while os.path.exists(f"{parent}/cgroup.controllers"):
+        above.insert(0, parent)
+        parent = parent.rpartition("/")[0]
+    return above
+
+
+def refuse_to_divide(directory: str, controller: str, *, top: bool) -> None:
+    """Raise what create would meet there; only the top of a hierarchy may have processes and give to those below."""
+    switch = f"{directory}/cgroup.subtree_control"
+    if not os.access(switch, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), switch)
+    if not top and controller not in THREADED:
+        require(not read(f"{directory}/cgroup.procs").split(), f"{directory} has processes, and cannot give it away")
 
 
 def systemd(host: Host) -> str:

@@ -28,7 +28,6 @@ FILE_SYSTEMS = (
     ("cgroup2", f.CLONE_NEWCGROUP, ""),
 )
 NULL_DEVICE = os.makedev(1, 3)
-MOUNT_ATTR_IDMAP = 0x00100000  # <linux/mount.h>
 
 
 def checks() -> Iterator[Check]:
@@ -133,7 +132,7 @@ def idmap() -> str:
     for path, what in (("/", "the root's file system"), (".", "tmpfs")):
         tree = m.open_tree(f.AT_FDCWD, path, f.OPEN_TREE_CLONE)
         try:
-            m.mount_setattr(tree, "", 0, MOUNT_ATTR_IDMAP, 0, userns_fd=namespace)
+            m.mount_setattr(tree, "", 0, f.MOUNT_ATTR_IDMAP, 0, userns_fd=namespace)
             can.append(what)
         except OSError as error:
             cannot.append(f"not of {what}: {(error.strerror or '').lower()}")

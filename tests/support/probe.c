@@ -4,6 +4,7 @@
  * does one thing instead:
  *   probe pause            wait for ever, as a payload with no children
  *   probe syscall NR ARG   make one system call, print its result or errno
+ *   probe syscall32 NR     make one by the 32-bit entry, x86_64 only, print its result or errno
  *   probe notify TEXT...   send each text to $NOTIFY_SOCKET, as sd_notify(3) does
  */
 #define _GNU_SOURCE
@@ -116,6 +117,17 @@ static int notify(int count, char **messages)
     return 0;
 }
 
+#ifdef __x86_64__
+static int by_32_bit_entry(long number)
+{
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(0), "c"(0), "d"(0) : "memory", "r8", "r9", "r10", "r11");
+    int value = (int)result;
+    printf("%s\n", value < 0 && value > -4096 ? strerrorname_np(-value) : "ok");
+    return 0;
+}
+#endif
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "pause") == 0)
@@ -123,6 +135,10 @@ int main(int argc, char **argv)
             pause();
     if (argc > 2 && strcmp(argv[1], "notify") == 0)
         return notify(argc - 2, argv + 2);
+#ifdef __x86_64__
+    if (argc > 2 && strcmp(argv[1], "syscall32") == 0)
+        return by_32_bit_entry(strtol(argv[2], NULL, 0));
+#endif
     if (argc > 3 && strcmp(argv[1], "syscall") == 0) {
         long result = syscall(strtol(argv[2], NULL, 0), strtol(argv[3], NULL, 0), 0, 0, 0, 0, 0);
         printf("%s\n", result < 0 ? strerrorname_np(errno) : "ok");

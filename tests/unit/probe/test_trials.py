@@ -42,36 +42,38 @@ def test_programs() -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A cgroup of version 2 with one below it that has cpu alone; ordinary files."""
-    (tmp_path / "new").mkdir()
-    for path, text in (
-        ("cgroup.controllers", "cpu memory"),
-        ("cgroup.subtree_control", "cpu"),
-        ("cgroup.type", "domain"),
-        ("cgroup.procs", ""),
-        ("new/cgroup.controllers", "cpu"),
+    """A hierarchy of version 2, as ordinary files: top/slice/new; cpu goes all the way, memory to the slice."""
+    for path, controllers, given, processes in (
+        ("top", "cpu memory io", "cpu memory", "1\n"),
+        ("top/slice", "cpu memory", "cpu", ""),
+        ("top/slice/new", "cpu", "", ""),
     ):
-        (tmp_path / path).write_text(text)
-    return tmp_path
+        (tmp_path / path).mkdir()
+        for name, text in (("controllers", controllers), ("subtree_control", given), ("procs", processes)):
+            (tmp_path / path / f"cgroup.{name}").write_text(text)
+    return tmp_path / "top"
 
 
 def test_a_controller_that_is_enabled(tree: Path) -> None:
-    assert cgroups.enabled("cpu")(str(tree / "new")) == ""
+    assert cgroups.enabled("cpu")(str(tree / "slice/new")) == ""
 
 
-def test_a_controller_that_create_would_enable(tree: Path) -> None:
-    assert cgroups.enabled("memory")(str(tree / "new")) == f"create enables it in {tree}"
+@pytest.mark.parametrize(("controller", "where"), [("memory", ["slice"]), ("io", ["", "slice"])])
+def test_a_controller_that_create_would_enable(tree: Path, controller: str, where: list[str]) -> None:
+    directories = " and ".join(str(tree / one) for one in where)
+    assert cgroups.enabled(controller)(str(tree / "slice/new")) == f"create enables it in {directories}"
 
 
 def test_a_controller_that_is_not_there(tree: Path) -> None:
-    with pytest.raises(Unavailable, match="does not have it"):
-        cgroups.enabled("io")(str(tree / "new"))
+    with pytest.raises(Unavailable, match="the kernel does not have it, or not for"):
+        cgroups.enabled("rdma")(str(tree / "slice/new"))
 
 
-def test_a_controller_that_processes_are_in_the_way_of(tree: Path) -> None:
-    (tree / "cgroup.procs").write_text("1\n")
-    with pytest.raises(Unavailable, match="has processes"):
-        cgroups.enabled("memory")(str(tree / "new"))
+@pytest.mark.parametrize("controller", ["memory", "io"])
+def test_a_controller_that_processes_are_in_the_way_of(tree: Path, controller: str) -> None:
+    (tree / "slice/cgroup.procs").write_text("1\n")
+    with pytest.raises(Unavailable, match="slice has processes, and cannot give it away"):
+        cgroups.enabled(controller)(str(tree / "slice/new"))
 
 
 @pytest.mark.parametrize(
