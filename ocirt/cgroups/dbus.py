@@ -9,10 +9,10 @@ Sources: D-Bus Specification (Authentication Protocol, Message Bus), org.freedes
 from __future__ import annotations
 
 import _socket
-import sys
 import time
 from struct import Struct
 
+from ocirt import extras
 from ocirt import system as os
 from ocirt.errors import OcirtError
 
@@ -295,55 +295,9 @@ _library: ModuleType | None = None
 
 
 def library() -> ModuleType:
-    """jeepney, loaded at the first call, which must come before the clone.  Raises OcirtError("unsupported").
-
-    The installed command runs without site-packages, so that nothing but the interpreter's own library and ocirt is
-    loaded by mistake.  For this one import the directory of the distribution's packages is added, if it is as well
-    protected as the library.
-    """
+    """jeepney, loaded at the first call, which must come before the clone.  Raises OcirtError("unsupported")."""
     global _library
     if _library is None:
-        import enum  # of the standard library, and jeepney needs it: the native launcher completes itself for it
-
-        _library = _import(enum.__file__.rpartition("/")[0])
+        # low_level: an empty directory can be imported too
+        _library = extras.load("the systemd cgroup manager needs", "jeepney", "jeepney.low_level")[0]
     return _library
-
-
-def _import(standard: str) -> ModuleType:
-    """standard: the directory of the standard library."""
-    before = list(sys.path)
-    try:
-        sys.path += [directory for directory in _package_directories(standard) if directory not in before]
-        import jeepney
-        import jeepney.low_level  # an empty directory can be imported too
-    except ImportError:
-        raise OcirtError(
-            "unsupported",
-            "the systemd cgroup manager needs the Python library jeepney",
-            detail=sys.executable,
-            remedy="install the distribution's package (Debian: apt install python3-jeepney); one made by pip in a"
-            " virtual environment is not seen",
-        ) from None
-    finally:
-        sys.path[:] = before
-    module: ModuleType = jeepney
-    return module
-
-
-def _package_directories(standard: str) -> list[str]:
-    """Debian's directory and the one of others, where nobody but the owner of the standard library can write."""
-    owner = os.stat(standard).st_uid
-    directories = (f"{standard.rpartition('/')[0]}/python3/dist-packages", f"{standard}/site-packages")
-    return [
-        directory
-        for directory in directories
-        if all(_is_safe(path, owner) for path in (directory, f"{directory}/jeepney"))
-    ]
-
-
-def _is_safe(path: str, owner: int) -> bool:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    return found.st_uid == owner and not found.st_mode & 0o022

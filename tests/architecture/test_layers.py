@@ -10,7 +10,7 @@ from tests.architecture.source import imports, modules
 
 # From the lowest to the highest.  A name stands for the module or for everything in the package.
 LAYERS = (
-    ("errors", "log", "options", "remedies", "system", "units"),
+    ("errors", "extras", "log", "options", "remedies", "system", "units"),
     ("kernel",),
     ("config", "seccomp", "cgroups"),
     ("pipeline", "box", "channel", "container", "host", "hooks", "selfexe"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import threading
@@ -341,29 +340,6 @@ def test_a_full_queue_of_connections_is_waited_for_only_so_long(places: Path) ->
 
 
 # -- the library ---------------------------------------------------------------------------------
-
-
-def test_only_a_directory_as_safe_as_the_library_is_added(tmp_path: Path) -> None:
-    library = tmp_path / "lib" / "python3.11"
-    debian, others = tmp_path / "lib" / "python3" / "dist-packages", library / "site-packages"
-    for directory in (debian, others):
-        (directory / "jeepney").mkdir(parents=True, mode=0o755)
-    assert dbus._package_directories(str(library)) == [str(debian), str(others)]
-    debian.chmod(0o775)
-    assert dbus._package_directories(str(library)) == [str(others)]
-    (others / "jeepney").chmod(0o757)
-    assert dbus._package_directories(str(library)) == []
-    debian.chmod(0o755)
-    (debian / "jeepney").rmdir()
-    assert dbus._package_directories(str(library)) == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory to somebody else")
-def test_a_directory_of_somebody_else_is_not_added(tmp_path: Path) -> None:
-    library = tmp_path / "lib" / "python3.11"
-    (library / "site-packages" / "jeepney").mkdir(parents=True, mode=0o755)
-    os.chown(library / "site-packages" / "jeepney", 1000, 1000)
-    assert dbus._package_directories(str(library)) == []
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
