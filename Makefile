@@ -20,7 +20,7 @@ PORTABLE_TESTS := tests/e2e
 NEEDS_VENV  := python3 python3-venv
 NEEDS_BUILD := python3-dev gcc libc6-dev
 NEEDS_DEMO  := $(NEEDS_BUILD) busybox-static
-NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap podman
+NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap podman python3-pyroute2
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
 NEEDS_ENGINES := $(NEEDS_BUILD) python3 busybox-static runc podman conmon buildah containerd docker.io docker-compose catatonit tini \
 	uidmap slirp4netns fuse-overlayfs containernetworking-plugins iptables iproute2 procps util-linux golang-go ca-certificates

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ocirt.cgroups import Manager
     from ocirt.channel import Channel
     from ocirt.kernel.processes import ExecImage
+    from ocirt.stages.network_devices import Network
 
 START_SOCKET = "start"  # Box.fds: where init listens for `start`
 
@@ -27,15 +28,17 @@ class Box:
     channel: the conversation with the other process (channel.py).
     pid:     init's process id in the runtime's pid namespace; in init itself 0.
     manager: the container's cgroup manager, None when the container has no cgroup of its own.
+    network: the connections to the host's and the container's network devices, None without linux.netDevices.
     image:   the program's arguments and environment in memory, ready for execve.
     facts:   what steps found out and the record keeps (strings and numbers only).
     """
 
-    __slots__ = ("kernel", "proc", "root", "fds", "channel", "pid", "manager", "image", "facts")
+    __slots__ = ("kernel", "proc", "root", "fds", "channel", "pid", "manager", "network", "image", "facts")
 
     kernel: ModuleType
     channel: Channel
     manager: Manager | None
+    network: Network | None
     image: ExecImage
 
     def __init__(self, kernel: ModuleType) -> None:
@@ -45,4 +48,5 @@ class Box:
         self.fds: dict[str, int] = {}
         self.pid = 0
         self.manager = None
+        self.network = None
         self.facts: dict[str, str | int] = {}

@@ -31,6 +31,7 @@ CODES = {
     "executable": "process.args[0] cannot be executed: not found, a directory, or no permission",
     "unsupported": "the host's kernel cannot do what the configuration asks for",
     "cgroup": "the container's cgroup cannot be used",
+    "network": "a network device of linux.netDevices cannot be moved into the container",
     "console": "the terminal or its console socket is missing or not wanted",
     "hook": "a hook failed or ran past its timeout",
     "init-died": "the container's init process died before it was ready",

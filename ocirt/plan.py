@@ -109,6 +109,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, sources, notify(HOST, options)),
+        Stage("network", HOST, network_devices(HOST, linux)),
         Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id, options.rootless)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, join_namespaces(linux, host) if via_joiner else ()),
@@ -117,6 +118,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
+        Stage("network", BESIDE, network_devices(BESIDE, linux)),
         Stage("cgroup", INIT, cgroup.join_cgroup(config, host)),
         Stage("namespaces", INIT, () if via_joiner else join_namespaces(linux, host)),
         Stage(
@@ -226,10 +228,17 @@ def more_environment(options: Options) -> tuple[str, ...]:
 
 
 def network(config: Config) -> Iterator[Step]:
-    if "network" in new_namespaces(config.linux) or (config.linux and config.linux.net_devices):
+    if "network" in new_namespaces(config.linux):
         from ocirt.stages import network as stage
 
         yield from stage.network(config)
+
+
+def network_devices(place: str, linux: Linux | None) -> Iterator[Step]:
+    if linux is not None and linux.net_devices:
+        from ocirt.stages import network_devices as stage
+
+        yield from stage.find_devices(linux) if place == HOST else stage.move_devices(linux)
 
 
 def sysctl(linux: Linux | None) -> Iterator[Step]:

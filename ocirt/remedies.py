@@ -135,6 +135,13 @@ RULES = (
          "the root of the mount tree is an initramfs or the rootfs is no mount of its own: use --no-pivot"),
     Rule("pivot_root", "pivot_root", "EBUSY", "",
          "root.path must not be the host's own root directory"),
+    # network devices
+    Rule("network", "RTM_NEWADDR", "EACCES", "",
+         "IPv6 is off in the container's network namespace (net.ipv6.conf.default.disable_ipv6): switch it on, or take"
+         " the device's IPv6 addresses away first"),
+    Rule("network", "RTM_NEWLINK", "EINVAL", "",
+         "the kernel keeps this device in its namespace (ip -details link shows netns-immutable), or it is older than"
+         " Linux 5.13"),
     # cgroups and limits
     Rule("cgroup", "", "EACCES EPERM EROFS", "",
          "the cgroup is not yours to write: run as root, or have it delegated (systemd-run --user --scope -p"

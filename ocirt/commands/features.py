@@ -69,7 +69,7 @@ def features() -> dict[str, Any]:
             "intelRdt": {"enabled": False},
             "memoryPolicy": _memory_policy(),
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
         },
         "annotations": {"ocirt.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [ANNOTATION],  # any property of the container's unit

@@ -134,6 +134,9 @@ def net_devices(linux: Linux) -> Iterator[ConfigError]:
         for text, where in ((name, device.at), (wanted, f"{device.at}/name")):
             if not is_interface(text):
                 yield ConfigError("rule", f"{log.quote(text)} is not the name of a network interface", at=where)
+        if wanted.replace("%d", "", 1).count("%"):
+            text = f"{log.quote(wanted)} has a % that is not the one %d which the kernel completes"
+            yield ConfigError("rule", text, at=f"{device.at}/name" if device.name else device.at)
         if wanted in names and "%d" not in wanted:
             yield ConfigError(
                 "rule", f"two network devices are to be called {log.quote(wanted)}", at=f"{device.at}/name"

@@ -24,6 +24,13 @@ def check(config: Config) -> None:
             remedy='add {"type": "user"}, uidMappings and gidMappings, as ocirt spec --rootless does, or run as root',
         )
     check_mapped_mounts(config)
+    if linux.net_devices:
+        raise ConfigError(
+            "rule",
+            "network devices are not supported for rootless containers",
+            at="/linux/netDevices",
+            remedy="the host's devices are root's to give away: run as root, or leave netDevices out",
+        )
     if namespaces["user"].path is None:  # else the maps are not ours to know
         check_mount_owners(config, linux.uid_mappings, linux.gid_mappings)
 

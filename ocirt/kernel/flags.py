@@ -136,6 +136,7 @@ IOPRIO_WHO_PGRP = 2
 
 # <linux/if.h>, <linux/sockios.h>
 IFF_UP = 1
+IFF_LOOPBACK = 8
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
 

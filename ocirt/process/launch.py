@@ -33,10 +33,15 @@ def nothing() -> None:
 
 
 def launch(
-    plan: Plan, box: Box, on_birth: Callable[[], None] = nothing, on_ready: Callable[[], None] = nothing
+    plan: Plan,
+    box: Box,
+    on_birth: Callable[[], None] = nothing,
+    on_ready: Callable[[], None] = nothing,
+    on_end: Callable[[], None] = nothing,
 ) -> None:
-    """Run the plan up to READY and let init go; the functions save the record, before GO and at READY.
+    """Run the plan up to READY and let init go.
 
+    on_birth, on_ready: save the record, before GO and at READY.  on_end: what else may fail.
     Raises OcirtError; then init is dead and every host step is undone.
     """
     # Held back until init is born: between an act and the note of what it made nothing may come.
@@ -60,7 +65,10 @@ def launch(
         _send(box, SAVED)
         if plan.executes_at_once:
             wait_for_exec(plan, box)
+        on_end()
         undo.keep()
+    if box.network is not None:
+        box.network.close()  # `run` stays, and would keep the container's namespace alive
 
 
 def _interrupted(signal: int, frame: object) -> None:

@@ -96,9 +96,11 @@ def create(
                 container.record["cgroup"] = box.manager.record()  # it may have turned out that there is no mark
             container.save()
 
-        launch(plan, box, on_birth, on_ready)
-        undo.replace(lambda: destroy(container))
-        hand_over(wishes, box.pid)
+        def on_end() -> None:
+            undo.replace(lambda: destroy(container))
+            hand_over(wishes, box.pid)
+
+        launch(plan, box, on_birth, on_ready, on_end)
         undo.keep()
     return container
 

@@ -1,8 +1,10 @@
-"""The container's network: the loopback of a new namespace.  Everything else is the engine's (CNI) business."""
+"""The container's network: the loopback of a new namespace.
+
+Devices that are moved into it are in network_devices.py.  Everything else is the engine's (CNI) business.
+"""
 
 from __future__ import annotations
 
-from ocirt.errors import OcirtError
 from ocirt.pipeline import Step
 
 TYPE_CHECKING = False
@@ -27,14 +29,7 @@ class BringLoopbackUp(Step):
 
 
 def network(config: Config) -> Iterator[Step]:
-    """INIT: for a new network namespace; one that is joined has its owner.  Raises OcirtError for netDevices."""
-    linux = config.linux
-    if linux is None:
-        return
-    if linux.net_devices:
-        raise OcirtError(
-            "unsupported", "network devices cannot be moved into the container yet", at="/linux/netDevices"
-        )
-    for namespace in linux.namespaces:
+    """INIT: for a new network namespace; one that is joined has its owner."""
+    for namespace in config.linux.namespaces if config.linux else ():
         if namespace.type == "network" and namespace.path is None:
             yield BringLoopbackUp(namespace.at)

@@ -1,11 +1,8 @@
-"""Loopback, and what is not there yet."""
+"""The loopback of a new namespace."""
 
 from __future__ import annotations
 
-import pytest
-
 from ocirt.config.views import Config
-from ocirt.errors import OcirtError
 from ocirt.stages.network import network
 from tests.support.recorder import recorded_box
 
@@ -21,9 +18,3 @@ def test_a_new_namespace_gets_its_loopback() -> None:
 def test_a_joined_one_is_left_alone() -> None:
     assert list(network(Config({"linux": {"namespaces": [{"type": "network", "path": "/n"}]}}))) == []
     assert list(network(Config({}))) == []
-
-
-def test_network_devices_are_refused_at_their_pointer() -> None:
-    with pytest.raises(OcirtError) as caught:
-        list(network(Config({"linux": {"netDevices": {"eth0": {}}}})))
-    assert (caught.value.code, caught.value.at) == ("unsupported", "/linux/netDevices")
