@@ -27,6 +27,7 @@ from ocirt.stages.masks import masks
 from ocirt.stages.mounts import close_sources, mount_sources, mounts
 from ocirt.stages.namespaces import (
     clone_flags,
+    enter_namespaces,
     join_namespaces,
     joined_namespaces,
     needs_joiner,
@@ -112,7 +113,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("network", HOST, network_devices(HOST, linux)),
         Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id, options.rootless)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
-        Stage("namespaces", JOINER, join_namespaces(linux, host) if via_joiner else ()),
+        Stage("namespaces", JOINER, enter_namespaces(linux, host) if via_joiner else ()),
         Stage("sources", BESIDE, close_sources(sources)),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),

@@ -193,7 +193,7 @@ def open_namespaces(linux: Linux | None) -> Iterator[Step]:
 
 
 def join_namespaces(linux: Linux | None, host: Host) -> Iterator[Step]:
-    """JOINER or INIT: setns in the order of NAMESPACES; then the new time namespace, when it has offsets."""
+    """setns in the order of NAMESPACES; then the new time namespace, when it has offsets."""
     if linux is None:
         return
     paths = {namespace.type: namespace.at for namespace in linux.namespaces if namespace.path is not None}
@@ -204,6 +204,17 @@ def join_namespaces(linux: Linux | None, host: Host) -> Iterator[Step]:
     if offsets:
         lines = [f"{clock} {offset.secs or 0} {offset.nanosecs or 0}\n" for clock, offset in sorted(offsets.items())]
         yield SetTimeOffsets("/linux/timeOffsets", "".join(lines), "user" in new_namespaces(linux))
+
+
+def enter_namespaces(linux: Linux | None, host: Host) -> Iterator[Step]:
+    """JOINER: as join_namespaces(), closed to the eyes of who is in there: init waits for GO in their pid namespace,
+    and the rights of a user namespace that was joined would do for ptrace(2).
+
+    A user other than root writes to files below /proc/PID of init that a non-dumpable process does not let them have.
+    """
+    if host.euid == 0 and not host.userns:
+        yield HideFromPeers()
+    yield from join_namespaces(linux, host)
 
 
 def has_root(linux: Linux) -> bool:

@@ -11,6 +11,7 @@ from ocirt.host import Host
 from ocirt.kernel import flags
 from ocirt.stages.namespaces import (
     clone_flags,
+    enter_namespaces,
     join_namespaces,
     joined_namespaces,
     needs_joiner,
@@ -96,6 +97,17 @@ def test_a_user_has_no_rights_but_those_that_the_user_namespace_gives() -> None:
         "join the network namespace",
         "join the pid namespace",
     ]
+
+
+def test_root_hides_from_who_is_in_there() -> None:
+    """A user cannot: its runtime writes to files of init below /proc."""
+    config = linux("user=/u", "pid=/p")
+    hidden, *_ = enter_namespaces(config, Host())
+    assert hidden.describe() == "make init non-dumpable until it executes the program"
+    for host in (Host(euid=1000), Host(userns=True)):
+        assert [step.describe() for step in enter_namespaces(config, host)] == [
+            step.describe() for step in join_namespaces(config, host)
+        ]
 
 
 def test_opening_names_the_pointer_of_the_path() -> None:
