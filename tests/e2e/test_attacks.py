@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -42,6 +43,9 @@ class Marked:
                     content,
                 )
         return seen
+
+    def unchanged(self) -> bool:
+        return self._look() == self.before
 
     def assert_unchanged(self) -> None:
         assert self._look() == self.before
@@ -312,3 +316,36 @@ def test_mounts_that_would_redirect_sysctls(runtime: Runtime, bundle: Bundle) ->
     bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
     bundle.save()
     runtime.fails("create", "--bundle", str(bundle.path), bundle.id)
+
+
+def test_working_directory_is_made_below_a_link(runtime: Runtime, bundle: Bundle, marked: Marked) -> None:
+    """S16: what the runtime makes in an image is made there."""
+    (bundle.root / "link").symlink_to(marked.path)
+    bundle.process["cwd"] = "/link/new"
+    result = runtime.run(bundle.script("pwd -P"))
+    assert result.code != 0 or result.out == f"{marked.path}/new\n"  # in the image: the host's has no such name
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/self/attr", "/proc/sys/kernel"])
+@pytest.mark.differs(runc="1.1.5 writes its label to the false file", crun="1.8 likewise")
+def test_what_is_written_to_proc_is_written_to_procfs(runtime: Runtime, bundle: Bundle, target: str) -> None:
+    """S06, S19: a tmpfs in its place must not swallow it; refused, or done all the same and nothing in the tmpfs."""
+    if target == "/proc":
+        bundle.without_mount("/proc")
+        bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    bundle.mount(target, "tmpfs", "tmpfs")
+    bundle.linux["sysctl"] = {"kernel.msgmax": "4096"}
+    bundle.process["oomScoreAdj"] = 77
+    result = runtime.create_or_fail(bundle.script(f"ls -R {target}"))
+    assert result.code != 0
+    assert "cannot be mounted because" in result.err
+
+
+def test_no_inheritable_capabilities_by_default(runtime: Runtime, bundle: Bundle) -> None:
+    """S11, CVE-2022-29162."""
+    directory = bundle.path / "new"
+    directory.mkdir()
+    runtime.ok("spec", "--bundle", str(directory))
+    capabilities = json.loads((directory / "config.json").read_text())["process"]["capabilities"]
+    assert capabilities["bounding"]
+    assert not capabilities.get("inheritable")

@@ -1,4 +1,4 @@
-"""A process that enters a container, in the eyes of those inside before it executes the program (CVE-2016-9962; S03)."""
+"""A process that enters a container, seen by those inside before it executes the program (CVE-2016-9962; S03)."""
 
 from __future__ import annotations
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.runtime import Runtime
+from tests.support.host import Place
+from tests.support.runtime import CHECKOUT, Runtime
 
 pytestmark = pytest.mark.only_ocirt("they are no Python programs")
 
@@ -181,3 +185,98 @@ def test_limits_of_the_caller(runtime: Runtime, bundle: Bundle) -> None:
         result = runtime.after(prelude).run(bundle.script("echo ran"))
         assert "Traceback" not in result.err, prelude
         assert (result.code, result.out) in ((0, "ran\n"), (1, "")), (prelude, result)
+
+
+def test_libraries_of_the_container_are_never_loaded(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """P3: what glibc would load for a user's name or another character set, each with a constructor that tells."""
+    source = tmp_path / "evil.c"
+    source.write_text(
+        "#include <fcntl.h>\n"
+        '__attribute__((constructor)) static void loaded(void) { open("/was-loaded", O_CREAT | O_WRONLY, 0600); }\n'
+    )
+    evil = tmp_path / "evil.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", evil, source], check=True, timeout=30)
+    for directory in ("lib", "lib64", "usr/lib", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"):
+        (bundle.root / directory).mkdir(parents=True, exist_ok=True)
+        for name in ("libnss_evil.so.2", "libnss_files.so.2", "libgcc_s.so.1", "libc.so.6"):
+            shutil.copy(evil, bundle.root / directory / name)
+    (bundle.root / "etc/nsswitch.conf").write_text("passwd: evil\ngroup: evil\ninitgroups: evil\nhosts: evil\n")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [5]}
+    runtime.launch(bundle.args("/bin/probe", "pause"))
+    runtime.ok("exec", "--user", "1000", bundle.id, "/bin/true")
+    runtime.fails("exec", bundle.id, "/nöne", code=255)
+    runtime.stop(bundle)
+    assert not (bundle.root / "was-loaded").exists()
+
+
+def test_path_files_of_the_hosts_packages(runtime: Runtime, bundle: Bundle, evil: EvilModules, place: Place) -> None:
+    """P5: a .pth file runs code in every Python that looks for packages."""
+    (evil.path / "evil.pth").write_text(
+        f"import os; os.close(os.open({str(evil.marker)!r}, os.O_CREAT | os.O_WRONLY))\n"
+    )
+    directories = ("/usr/lib/python3/dist-packages", "/usr/local/lib/python3.11/dist-packages")
+    mounted = []
+    try:
+        for path in filter(os.path.isdir, directories):
+            subprocess.run(["mount", "--bind", evil.path, path], check=True, timeout=30)
+            mounted.append(path)
+        subprocess.run(["/usr/bin/python3", "-I", "-c", ""], check=True, timeout=30)
+        assert evil.marker.exists()  # an isolated Python runs it
+        evil.marker.unlink()
+        assert runtime.inside(bundle, "echo ran") == "ran\n"
+    finally:
+        for path in mounted:
+            subprocess.run(["umount", path], check=True, timeout=30)
+    evil.assert_not_imported()
+
+
+def test_environment_of_the_payload_is_the_payloads_alone(runtime: Runtime, bundle: Bundle) -> None:
+    """P7: it is the container's author's; neither the runtime nor a hook may live in it."""
+    hook = bundle.path / "hook"
+    hook.write_text(f"#!/bin/sh\ncat /proc/$$/environ > {bundle.path}/seen\n")
+    hook.chmod(0o755)
+    for kind in ("createRuntime", "poststop"):
+        bundle.hook(kind, hook, env=["ONLY=this"])
+    bundle.process["env"] = ["PATH=/evil:/bin", "LD_PRELOAD=/evil.so", "PYTHONHOME=/evil", "PYTHONPATH=/evil"]
+    result = runtime.run(bundle.args("cat", "/proc/self/environ"))
+    assert (result.code, "LD_PRELOAD=/evil.so\0" in result.out) == (0, True)
+    assert (bundle.path / "seen").read_text() == "ONLY=this\0"
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_processes_for_the_runtime(runtime: Runtime, bundle: Bundle, place: Place, limit: int) -> None:
+    """P24: pids.max of the caller's cgroup: one line, and nothing is left."""
+    cgroup = place.cgroup("pids") / "small"
+    cgroup.mkdir()
+    (cgroup / "pids.max").write_text(str(limit))
+    try:
+        bundle.linux["cgroupsPath"] = place.path("pids") + "/container"
+        result = runtime.after(f"echo 0 > {cgroup}/cgroup.procs").run(bundle.script("echo ran"))
+        assert (result.code, result.out) in ((0, "ran\n"), (1, "")), result
+        assert len(result.err.splitlines()) == (1 if result.code else 0), result
+        assert limit > 1 or result.code == 1
+    finally:
+        cgroup.rmdir()
+
+
+def another_python() -> str:
+    """Of another version where there is one; at least not the one in the launcher."""
+    names = [f"python3.{minor}" for minor in (14, 13, 12)]
+    installed = [path for name in names for path in Path.home().glob(f".pyenv/versions/3.*/bin/{name}")]
+    found = [path for path in map(shutil.which, names) if path]
+    return str([*installed, *found, sys.executable][0])
+
+
+def test_another_python_takes_over(runtime: Runtime, bundle: Bundle) -> None:
+    """P23: what one interpreter records another one reads: state.json is JSON, and holds no bytecode or pickle."""
+    runtime.launch(bundle.args("/bin/probe", "pause"))
+    record = runtime.root / bundle.id
+    other = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from ocirt.cli import main; main()"
+    for path in record.iterdir():
+        if path.is_file():
+            json.loads(path.read_text())
+    command = [another_python(), "-IB", "-c", other, "--root", str(runtime.root)]
+    state = subprocess.run([*command, "state", bundle.id], check=True, capture_output=True, text=True, timeout=30)
+    assert json.loads(state.stdout)["status"] == "running"
+    subprocess.run([*command, "exec", bundle.id, "/bin/true"], check=True, timeout=30)
+    runtime.stop(bundle)
