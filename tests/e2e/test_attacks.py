@@ -327,7 +327,7 @@ def test_working_directory_is_made_below_a_link(runtime: Runtime, bundle: Bundle
 
 
 @pytest.mark.parametrize("target", ["/proc", "/proc/self/attr", "/proc/sys/kernel"])
-@pytest.mark.differs(runc="1.1.5 writes its label to the false file", crun="1.8 likewise")
+@pytest.mark.differs(runc="1.1.5 mounts it, and writes the sysctl to the tmpfs", crun="1.8 mounts it")
 def test_what_is_written_to_proc_is_written_to_procfs(runtime: Runtime, bundle: Bundle, target: str) -> None:
     """S06, S19: a tmpfs in its place must not swallow it; refused, or done all the same and nothing in the tmpfs."""
     if target == "/proc":
