@@ -141,7 +141,7 @@ def make_exec_plan(
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
         Stage("namespaces", INIT, (EnterCgroupNamespace(),) if enters_cgroup else ()),
-        Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns)),
+        Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns, process)),
         Stage("console", INIT, console(process, bind=False)),
         Stage("finish", INIT, lsm(process, host)),
         Stage("process", INIT, prepare_process(process, linux)),

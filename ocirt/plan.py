@@ -41,7 +41,7 @@ from ocirt.stages.rootfs import finish_root, mounts_on_host, prepare_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from ocirt.config.views import Config, Linux
@@ -126,17 +126,18 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
             "prepare",
             INIT,
             prepare(linux),
-            keyring(options.id, options.no_new_keyring, in_userns),
+            keyring(options.id, options.no_new_keyring, in_userns, process),
             network(config),
         ),
         Stage("rootfs", INIT, prepare_root(config, options.bundle, options.no_pivot)),
-        Stage("mounts", INIT, mounts(config, host, options.bundle), notify(INIT, options)),
+        Stage("mounts", INIT, labelled(linux, host, mounts(config, host, options.bundle)), notify(INIT, options)),
         Stage("devices", INIT, devices(config)),
         Stage("hooks", INIT, hooks(INIT, config, options)),
         Stage("hooks", ANSWER, hooks(ANSWER, config, options)),
         Stage("pivot_root", INIT, pivot(config, options.no_pivot), make_directory(process)),
         Stage("console", INIT, console(process)),
-        Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux), masks(linux)),
+        Stage("finish", INIT, finish_root(config), hostname(config), lsm(process, host), sysctl(linux)),
+        Stage("finish", INIT, labelled(linux, host, masks(linux))),
         Stage("finish", INIT, root_propagation(config)),
         Stage("process", INIT, prepare_process(process, linux)),
         Stage("cgroup", INIT, cgroup.join_cgroup_late(config, host)),
@@ -196,6 +197,14 @@ def listener(config: Config, options: Options, early_filter: bool) -> Iterator[S
     """Where the filter is loaded in `start`, it is `start` that answers (process/agent.py)."""
     if config.process is not None and early_filter:
         yield from seccomp_listener(config.linux, lambda: {**plan_state(config, options), "status": "creating"})
+
+
+def labelled(linux: Linux | None, host: Host, steps: Iterable[Step]) -> Iterable[Step]:
+    if linux is None or not linux.mount_label:
+        return steps
+    from ocirt.stages import mount_label as stage
+
+    return stage.labelled(steps, linux.mount_label, f"{linux.at}/mountLabel", host)
 
 
 def start_unit(config: Config, host: Host, options: Options) -> Iterator[Step]:

@@ -48,11 +48,17 @@ def process_stages(
 # What few containers need is imported only for them: 0.1 ms each.
 
 
-def keyring(container_id: str, unwanted: bool, in_userns: bool) -> Iterator[Step]:
-    if not unwanted:
-        from ocirt.stages.keyring import session_keyring
+def keyring(container_id: str, unwanted: bool, in_userns: bool, process: Process | None) -> Iterator[Step]:
+    if unwanted:
+        return
+    from ocirt.stages.keyring import session_keyring
 
-        yield from session_keyring(f"_ses.{container_id}", in_userns)
+    steps = session_keyring(f"_ses.{container_id}", in_userns)
+    if process is not None and process.selinux_label:
+        from ocirt.stages.lsm import labelled_keys
+
+        steps = labelled_keys(steps, process)
+    yield from steps
 
 
 def console(process: Process | None, *, bind: bool = True) -> Iterator[Step]:

@@ -25,6 +25,7 @@ from ocirt.system import dup2 as dup2
 from ocirt.system import fchdir as fchdir
 from ocirt.system import fstat as fstat
 from ocirt.system import fstatvfs as fstatvfs
+from ocirt.system import setxattr as setxattr
 from ocirt.system import umask as umask
 from ocirt.system import write as write
 

@@ -43,7 +43,7 @@ class MountCgroups(MountStep):
     shows the container's cgroup as root; without it the container's own directories are bound.
     """
 
-    __slots__ = ("flags", "hierarchies", "own_root")
+    __slots__ = ("data", "flags", "hierarchies", "own_root")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class MountCgroups(MountStep):
     ) -> None:
         super().__init__(at, "cgroup", target, options)
         self.flags = options.flags | _CONTAINED
+        self.data = "mode=755"  # of the tmpfs
         self.hierarchies = hierarchies
         self.own_root = own_root
 
@@ -68,7 +69,7 @@ class MountCgroups(MountStep):
         try:
             check_place(place_in_root(box, target), False)
             kernel.fchdir(target)
-            kernel.mount("tmpfs", ".", "tmpfs", _CONTAINED, "mode=755")
+            kernel.mount("tmpfs", ".", "tmpfs", _CONTAINED, self.data)
             tmpfs = open_mounted(box, self.target, target)
         finally:
             kernel.close(target)

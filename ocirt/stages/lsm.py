@@ -12,7 +12,7 @@ from ocirt.pipeline import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ocirt.box import Box
     from ocirt.config.views import Process
@@ -59,6 +59,30 @@ class SetLabel(Step):
 
     def apply(self, box: Box) -> None:
         box.kernel.write_file(box.proc, "self/attr/exec", self.label.encode())
+
+
+class LabelKeys(Step):
+    """SELinux.  label: of the keys and keyrings that are made from now on, "" for the kernel's own choice."""
+
+    __slots__ = ("label",)
+
+    def __init__(self, at: str, label: str) -> None:
+        self.at = at
+        self.label = label
+
+    def describe(self) -> str:
+        return f"use SELinux label {self.label} for new keys" if self.label else "let new keys have their own labels"
+
+    def apply(self, box: Box) -> None:
+        box.kernel.write_file(box.proc, "self/attr/keycreate", self.label.encode())
+
+
+def labelled_keys(steps: Iterable[Step], process: Process) -> Iterator[Step]:
+    """INIT.  The keyring belongs to the program, which has another label than the process that makes it."""
+    at = f"{process.at}/selinuxLabel"
+    yield LabelKeys(at, process.selinux_label or "")
+    yield from steps
+    yield LabelKeys(at, "")
 
 
 def lsm(process: Process | None, host: Host) -> Iterator[Step]:

@@ -34,13 +34,15 @@ class MaskPath(Step):
     """Cover a file with the null device, a directory with an empty read-only tmpfs; a missing path is no error.
 
     The null device is the host's, taken along by OpenNull (rootfs.py); all directories share one tmpfs.
+    data: of that tmpfs, as mount(2) takes it.
     """
 
-    __slots__ = ("path",)
+    __slots__ = ("data", "path")
 
     def __init__(self, at: str, path: str) -> None:
         self.at = at
         self.path = path
+        self.data = _EMPTY
 
     def describe(self) -> str:
         return f"mask {self.path}"
@@ -52,7 +54,7 @@ class MaskPath(Step):
             return
         try:
             directory = stat.S_ISDIR(kernel.fstat(target).st_mode)
-            cover(box, "empty" if directory else "null", target)
+            cover(box, "empty" if directory else "null", target, self.data)
         finally:
             kernel.close(target)
 
@@ -114,8 +116,8 @@ def open_existing(box: Box, path: str) -> int:
         raise
 
 
-def cover(box: Box, name: str, target: int) -> None:
-    """Mount a cover, "null" or "empty", on target: itself the first time, then copies.
+def cover(box: Box, name: str, target: int, data: str) -> None:
+    """Mount a cover, "null" or "empty" (a tmpfs with that data), on target: itself the first time, then copies.
 
     Before Linux 6.15 only a mount that is attached somewhere in our namespace can be copied.
     """
@@ -124,7 +126,7 @@ def cover(box: Box, name: str, target: int) -> None:
     if attached not in box.fds:
         fd = box.fds.pop(name, -1)
         if fd < 0:
-            fd = detached_tmpfs(box, "tmpfs", MS_RDONLY, _EMPTY)
+            fd = detached_tmpfs(box, "tmpfs", MS_RDONLY, data)
         box.fds[attached] = fd
         kernel.move_mount(fd, "", target, "")
         return

@@ -192,19 +192,9 @@ def close_sources(opened: tuple[Step, ...]) -> Iterator[Step]:
         yield CloseDescriptors(names, "the bind sources in the runtime")
 
 
-def refuse_label(config: Config, host: Host) -> None:
-    """Without SELinux there are no labels, and nothing to do; with it, they are not done yet."""
-    if not config.linux or not config.linux.mount_label:
-        return
-    if host.selinux:
-        raise OcirtError("unsupported", "SELinux labels of mounts are not supported yet", at="/linux/mountLabel")
-    log.debug("linux.mountLabel is left out: this kernel has no SELinux")
-
-
 def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
     """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported")."""
     kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
-    refuse_label(config, host)
     for number, mount in enumerate(config.mounts):
         options = options_of(mount)
         target = clean(mount.destination)

@@ -50,7 +50,7 @@ def detached_tmpfs(box: Box, source: str, flags: int, data: str) -> int:
         for option in split_options(data):
             key, equals, value = option.partition("=")
             if equals:
-                kernel.fsconfig_string(context, key, value)
+                kernel.fsconfig_string(context, key, value.strip('"'))  # quotes are for the commas of one string
             else:
                 kernel.fsconfig_flag(context, key)
         kernel.fsconfig_create(context)
@@ -61,10 +61,11 @@ def detached_tmpfs(box: Box, source: str, flags: int, data: str) -> int:
 
 
 def split_options(data: str) -> list[str]:
-    """The options in data.  A comma before a digit belongs to a list, mpol=bind:0,2 (tmpfs(5))."""
+    """The options in data.  A comma before a digit belongs to a list, mpol=bind:0,2 (tmpfs(5)), one between quotes
+    to a label, context="u:r:t:s0:c1,c2" (mount(8))."""
     options: list[str] = []
     for part in data.split(",") if data else ():
-        if options and part[:1].isdigit():
+        if options and (part[:1].isdigit() or options[-1].count('"') == 1):
             options[-1] += f",{part}"
         else:
             options.append(part)

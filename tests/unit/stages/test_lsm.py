@@ -9,7 +9,8 @@ import pytest
 from ocirt.config.views import Process
 from ocirt.errors import KernelError, OcirtError
 from ocirt.host import Host
-from ocirt.stages.lsm import SetProfile, lsm
+from ocirt.stages.keyring import session_keyring
+from ocirt.stages.lsm import SetProfile, labelled_keys, lsm
 from tests.support.recorder import kernel_error, recorded_box
 
 BOTH = Host(apparmor=True, selinux=True)
@@ -56,3 +57,21 @@ def test_a_host_without_the_module_refuses(member: str, what: str) -> None:
 
 def test_nothing_asked_for_is_nothing_done() -> None:
     assert list(lsm(Process({"apparmorProfile": ""}, "/process"), Host())) == list(lsm(None, Host())) == []
+
+
+def test_a_keyring_gets_the_programs_label_and_what_follows_does_not() -> None:
+    steps = list(labelled_keys(session_keyring("_ses.web"), Process({"selinuxLabel": "u:r:t:s0"}, "/process")))
+    box, kernel = recorded_box(join_session_keyring=42, keyctl_describe="keyring;0;0;3f130000;_ses.web")
+    for step in steps:
+        step.apply(box)
+    assert kernel.calls == [
+        ("write_file", 1001, "self/attr/keycreate", b"u:r:t:s0"),
+        ("join_session_keyring", "_ses.web"),
+        ("keyctl_describe", 42),
+        ("keyctl_setperm", 42, 0x3F1B0000),
+        ("write_file", 1001, "self/attr/keycreate", b""),
+    ]
+    assert [(step.at, step.describe()) for step in (steps[0], steps[-1])] == [
+        ("/process/selinuxLabel", "use SELinux label u:r:t:s0 for new keys"),
+        ("/process/selinuxLabel", "let new keys have their own labels"),
+    ]

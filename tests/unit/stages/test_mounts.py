@@ -186,11 +186,3 @@ def test_remount() -> None:
         ("mount", "source", ".", "", f.MS_REMOUNT | f.MS_RDONLY, "size=1"),
         ("close", 6),
     ]
-
-
-def test_a_label_is_refused_only_where_there_are_labels() -> None:
-    labelled = Config({"linux": {"namespaces": [{"type": "mount"}], "mountLabel": "system_u:object_r:t:s0"}})
-    assert list(mounts(labelled, Host(selinux=False), "/bundle")) == []
-    with pytest.raises(OcirtError) as caught:
-        list(mounts(labelled, Host(selinux=True), "/bundle"))
-    assert (caught.value.code, caught.value.at) == ("unsupported", "/linux/mountLabel")

@@ -21,6 +21,7 @@ from tests.support.recorder import kernel_error, recorded_box
         ("size=4k,mode=755", ["size=4k", "mode=755"]),
         ("mpol=bind:0,2-3,size=1m", ["mpol=bind:0,2-3", "size=1m"]),
         ("noswap", ["noswap"]),
+        ('size=1m,context="u:r:t:s0:c1,c2,c3",noswap', ["size=1m", 'context="u:r:t:s0:c1,c2,c3"', "noswap"]),
     ],
 )
 def test_split_options(data: str, options: list[str]) -> None:
@@ -39,6 +40,12 @@ def test_detached_tmpfs() -> None:
         ("fsmount", 5, f.MOUNT_ATTR_RDONLY | f.MOUNT_ATTR_NODEV),
         ("close", 5),
     ]
+
+
+def test_a_label_is_handed_over_without_its_quotes() -> None:
+    box, kernel = recorded_box(fsopen=5, fsmount=6)
+    detached_tmpfs(box, "name", 0, 'context="u:r:t:s0:c1,c2"')
+    assert ("fsconfig_string", 5, "context", "u:r:t:s0:c1,c2") in kernel.calls
 
 
 def test_context_is_closed_after_a_failure() -> None:
