@@ -76,7 +76,8 @@ class Container:
     version, id, oci_version, bundle, rootfs, created (RFC 3339), owner (uid), pid, start_time (clock ticks
     since boot), boot_id, cgroup (the manager's record or None), cgroup_wanted (directories that create is about to
     make, empty when cgroup says which it made), root_mount (path and marks of
-    what stages/root_mount.py has mounted on the host, or empty), annotations, poststop (hooks to run at delete).
+    what stages/root_mount.py has mounted on the host, or empty), resctrl (stages/resctrl.py, only with
+    linux.intelRdt), annotations, poststop (hooks to run at delete).
     """
 
     __slots__ = ("root", "id", "dirfd", "record", "known_config", "locked")
@@ -160,6 +161,8 @@ class Container:
                 record["cgroup"] = found["cgroup"]
             if _is_list_of_text(found.get("cgroup_wanted")):
                 record["cgroup_wanted"] = found["cgroup_wanted"]
+            if _is_resctrl(found.get("resctrl")):
+                record["resctrl"] = found["resctrl"]
         return cls(root, container_id, dirfd, record)
 
     def save(self) -> None:
@@ -436,6 +439,8 @@ def _read_record(dirfd: int) -> dict[str, Any]:
         raise _damaged(f"{RECORD} is damaged: cgroup")
     if not _is_list_of_text(record.setdefault("cgroup_wanted", [])):
         raise _damaged(f"{RECORD} is damaged: cgroup_wanted")
+    if "resctrl" in record and not _is_resctrl(record["resctrl"]):
+        raise _damaged(f"{RECORD} is damaged: resctrl")
     record.setdefault("cgroup", None)  # null is dropped by the parser
     return record
 
@@ -452,6 +457,15 @@ def _is_cgroup(value: object) -> bool:
         and isinstance(value.get("token", ""), str)
         and _is_list_of_text(value.get("made"))
         and _is_list_of_text([*value["paths"].values()])
+    )
+
+
+def _is_resctrl(value: object) -> bool:
+    """Whether ocirt/resctrl.py understands it."""
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str) for name in ("root", "group", "monitor"))
+        and all(_is_list_of_text(value.get(name)) for name in ("made", "wanted"))
     )
 
 

@@ -32,6 +32,7 @@ CODES = {
     "unsupported": "the host's kernel cannot do what the configuration asks for",
     "cgroup": "the container's cgroup cannot be used",
     "network": "a network device of linux.netDevices cannot be moved into the container",
+    "resctrl": "the container's resctrl group (linux.intelRdt) cannot be made or used",
     "console": "the terminal or its console socket is missing or not wanted",
     "hook": "a hook failed or ran past its timeout",
     "init-died": "the container's init process died before it was ready",

@@ -24,6 +24,7 @@ from ocirt.stages.scheduling import final_affinity, initial_affinity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from ocirt.box import Box
@@ -138,6 +139,7 @@ def make_exec_plan(
         Stage("affinity", JOINER, initial_affinity(process)),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns, without),)),
         Stage("cgroup", BESIDE, cgroup.attach(record, cgroups) if attaches else ()),
+        Stage("resctrl", BESIDE, resctrl(container)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
         Stage("namespaces", INIT, (EnterCgroupNamespace(),) if enters_cgroup else ()),
@@ -156,6 +158,13 @@ def make_exec_plan(
         via_joiner=True,
         executes_at_once=True,
     )
+
+
+def resctrl(container: Container) -> Iterator[Step]:
+    if "resctrl" in container.record:
+        from ocirt.stages import resctrl as stage
+
+        yield from stage.join_recorded(container.record["resctrl"])
 
 
 def attaches_to_unit(host: Host, record: dict[str, Any] | None) -> bool:

@@ -6,7 +6,7 @@ Sources: /proc/self/mountinfo (proc_pid_mountinfo(5)), /proc/self/cgroup (cgroup
 from __future__ import annotations
 
 from ocirt import system as os
-from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups
+from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups, parse_resctrl_mount
 
 # The inode of the initial user namespace's nsfs file (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
@@ -30,6 +30,7 @@ class Host:
                     mounted together share one mount point.
     cgroup_roots:   v1 controller -> directory of the hierarchy that the mount shows, only where it is not "/".
     unified_mount:  mount point of the v2 hierarchy, "" when there is none; its root in cgroup_roots[""].
+    resctrl:        mount point of the resctrl file system, "" when there is none.
     own_cgroups:    controller -> the runtime's own cgroup in that hierarchy, "" for v2.
     """
 
@@ -47,6 +48,7 @@ class Host:
         "cgroup_mounts",
         "cgroup_roots",
         "unified_mount",
+        "resctrl",
         "own_cgroups",
     )
 
@@ -66,6 +68,7 @@ class Host:
         cgroup_mounts: dict[str, str] | None = None,
         cgroup_roots: dict[str, str] | None = None,
         unified_mount: str = "",
+        resctrl: str = "",
         own_cgroups: dict[str, str] | None = None,
     ) -> None:
         self.kernel = kernel
@@ -81,6 +84,7 @@ class Host:
         self.cgroup_mounts = cgroup_mounts or {}
         self.cgroup_roots = cgroup_roots or {}
         self.unified_mount = unified_mount
+        self.resctrl = resctrl
         self.own_cgroups = own_cgroups or {}
 
     @property
@@ -109,6 +113,7 @@ def probe_host() -> Host:
         cgroup_mounts=mounts,
         cgroup_roots=roots,
         unified_mount=unified,
+        resctrl=parse_resctrl_mount(mountinfo),
         own_cgroups=own,
     )
 

@@ -112,10 +112,12 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("sources", HOST, sources, notify(HOST, options)),
         Stage("network", HOST, network_devices(HOST, linux)),
         Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id, options.rootless)),
+        Stage("resctrl", HOST, resctrl(HOST, config, host, options)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, enter_namespaces(linux, host) if via_joiner else ()),
         Stage("sources", BESIDE, close_sources(sources)),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
+        Stage("resctrl", BESIDE, resctrl(BESIDE, config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),
         Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("rootfs", BESIDE, root_mount(BESIDE, config, options)),
@@ -212,6 +214,14 @@ def start_unit(config: Config, host: Host, options: Options) -> Iterator[Step]:
         from ocirt.stages import cgroup_systemd as stage
 
         yield from stage.start_unit(config, host, options.id)
+
+
+def resctrl(place: str, config: Config, host: Host, options: Options) -> Iterator[Step]:
+    if config.linux is not None and config.linux.intel_rdt is not None:
+        from ocirt.stages import resctrl as stage
+
+        function = stage.make_groups if place == HOST else stage.join_groups
+        yield from function(config.linux, host, options.id)
 
 
 def root_mount(place: str, config: Config, options: Options) -> Iterator[Step]:

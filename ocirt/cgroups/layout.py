@@ -44,6 +44,15 @@ def parse_cgroup_mounts(mountinfo: str, own: dict[str, str]) -> tuple[dict[str, 
     return mounts, roots, unified
 
 
+def parse_resctrl_mount(mountinfo: str) -> str:
+    """The mount point of the resctrl file system, the first of several; "" when there is none.
+
+    After the separator, which a path cannot hold, stands the type; it is looked for as text: hardly any host has one.
+    """
+    before, found, _ = mountinfo.partition(" - resctrl ")
+    return unescape(before.rpartition("\n")[2].split(" ")[4]) if found else ""
+
+
 def lines_of(text: str) -> list[str]:
     """The lines of a file of the kernel.  splitlines() would cut at ten more characters, which names may hold."""
     return [line for line in text.split("\n") if line]

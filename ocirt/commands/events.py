@@ -40,13 +40,22 @@ def main(g: Globals, options: Parsed) -> int:
         raise StateError("status", f"container with id {container.id} is not running")
     manager = require(container.manager())
     if options.stats:
-        _report(container.id, "stats", manager.usage())
+        _report(container.id, "stats", usage(container, manager))
     else:
-        _watch(container.id, manager, interval)
+        _watch(container, manager, interval)
     return 0
 
 
-def _watch(container_id: str, manager: Manager, interval: float) -> None:
+def usage(container: Container, manager: Manager) -> dict[str, Any]:
+    found = manager.usage()
+    if "resctrl" in container.record:
+        from ocirt import resctrl
+
+        found["intel_rdt"] = resctrl.usage(resctrl.recorded_group(container.record["resctrl"]))
+    return found
+
+
+def _watch(container: Container, manager: Manager, interval: float) -> None:
     """Until the cgroup is removed."""
     watch = manager.watch_oom()
     poll = select.poll()
@@ -58,10 +67,10 @@ def _watch(container_id: str, manager: Manager, interval: float) -> None:
             if happened is None:
                 return
             if happened:
-                _report(container_id, "oom")
+                _report(container.id, "oom")
         if time.monotonic() >= due:
             due += interval
-            _report(container_id, "stats", manager.usage())
+            _report(container.id, "stats", usage(container, manager))
 
 
 def _report(container_id: str, kind: str, data: dict[str, Any] | None = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ocirt import log
+from ocirt import system as os
 from ocirt.cgroups import require
+from ocirt.cgroups.layout import parse_resctrl_mount
 from ocirt.config import checks, schema
 from ocirt.config.bundle import read_file, read_resources
 from ocirt.config.views import Resources
@@ -14,10 +16,12 @@ from ocirt.units import parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ocirt.cgroups import Manager, Write
     from ocirt.options import Globals, Parsed
+    from ocirt.resctrl import Group
 
 SUMMARY = "change the resource limits of a container"
 ARGUMENTS = "<container-id>"
@@ -41,15 +45,16 @@ SETTINGS = {
     "pids-limit": ("pids", "limit", "number", "how many processes at most; -1: unlimited"),
 }
 
+# option -> resource of resctrl, what runc says where the kernel does not control it
 RDT = {
-    "l3-cache-schema": "Intel RDT/CAT: l3 cache schema is not enabled",
-    "mem-bw-schema": "Intel RDT/MBA: memory bandwidth schema is not enabled",
+    "l3-cache-schema": ("L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
+    "mem-bw-schema": ("MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
 }
 
 OPTIONS = (
     Option("resources", "r", VALUE, "linux.resources as JSON, - for standard input; other options are ignored", "FILE"),
     *(Option(name, "", VALUE, help) for name, (_, _, _, help) in SETTINGS.items()),
-    *(Option(name, "", VALUE, "schema for resctrl") for name in RDT),
+    *(Option(name, "", VALUE, "line for schemata in the container's resctrl group") for name in RDT),
     *(Option(name, "", VALUE, "obsolete", hidden=True) for name in ("kernel-memory", "kernel-memory-tcp")),
 )
 
@@ -57,12 +62,37 @@ OPTIONS = (
 def main(g: Globals, options: Parsed) -> int:
     container = Container.load(g.root, options.args[0])
     resources = _from_file(options.resources) if options.resources else _from_options(options)
+    schemata = {} if options.resources else _schemata(options)
     with container.lock():
         if not container.alive():
             raise StateError("status", "container not running")
-        manager = require(container.manager())
-        apply_or_take_back(manager, manager.limits(resources, devices=False))
+        if schemata:
+            # a container without a cgroup may have a group there
+            rest = (lambda: _change(container, resources)) if resources.raw else (lambda: None)
+            _change_schemata(_resctrl_group(container, schemata), schemata, rest)
+        else:
+            _change(container, resources)
     return 0
+
+
+def _change(container: Container, resources: Resources) -> None:
+    """The limits of the cgroup."""
+    manager = require(container.manager())
+    apply_or_take_back(manager, manager.limits(resources, devices=False))
+
+
+def _change_schemata(group: Group, schemata: dict[str, str], rest: Callable[[], None]) -> None:
+    """Write the lines, then do the rest of the update; the lines are taken back when that fails.  Raises OcirtError."""
+    before = group.schemata()
+    group.write(tuple(schemata.values()))
+    try:
+        rest()
+    except OcirtError:
+        try:
+            group.write(tuple(before.split("\n")))
+        except OcirtError as error:
+            log.warning(f"the old schemata could not be restored: {error.what}")
+        raise
 
 
 def apply_or_take_back(manager: Manager, writes: tuple[Write, ...]) -> None:
@@ -94,13 +124,38 @@ def _from_options(options: Parsed) -> Resources:
             given.setdefault(section, {})[member] = _read(name, kind, text)
     if options.kernel_memory or options.kernel_memory_tcp:
         _warn_of_kernel_memory()
-    for name, what in RDT.items():
-        if getattr(options, name.replace("-", "_")):
-            raise OcirtError("unsupported", what)
     schema.validate(given, "resources")
     resources = Resources(given)
     checks.check_resources(resources)
     return resources
+
+
+def _schemata(options: Parsed) -> dict[str, str]:
+    """Option -> line, in the order in which they are written.  Raises UsageError."""
+    given = {name: text for name in RDT if (text := getattr(options, name.replace("-", "_")))}
+    for name, text in given.items():
+        if "\n" in text or (name == "mem-bw-schema" and not text.startswith("MB:")):
+            raise UsageError(f"invalid value for {name}: {log.quote(text)} is not one line of its resource")
+    return given
+
+
+def _resctrl_group(container: Container, schemata: dict[str, str]) -> Group:
+    """Raises OcirtError("unsupported"), in runc's words."""
+    from ocirt.resctrl import has, recorded_group
+
+    record = container.record.get("resctrl")
+    root = record["root"] if record else _resctrl_mount()
+    for name in schemata:
+        resource, what = RDT[name]
+        if not root or not has(root, resource):
+            raise OcirtError("unsupported", what)
+    if not record:
+        raise OcirtError("unsupported", "updating a non-existent Intel RDT configuration is not supported")
+    return recorded_group(record)
+
+
+def _resctrl_mount() -> str:
+    return parse_resctrl_mount(os.read_whole("/proc/self/mountinfo").decode("utf-8", "surrogateescape"))
 
 
 def _read(option: str, kind: str, text: str) -> int | str:

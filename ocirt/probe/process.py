@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ocirt.cgroups.layout import parse_resctrl_mount
 from ocirt.kernel import flags as f
 from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.creds import capget, join_session_keyring, personality
@@ -171,12 +172,10 @@ def linux32() -> str:
 
 def resctrl() -> str:
     """Only looked for: each group takes one of the few that the processor has."""
-    for line in read("/proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("resctrl "):
-            point = before.split(" ")[4]
-            require(os.access(point, os.W_OK), f"{point} cannot be written to")
-            return f"at {point}: {' '.join(sorted(os.listdir(f'{point}/info')))}"
+    point = parse_resctrl_mount(read("/proc/self/mountinfo"))
+    if point:
+        require(os.access(point, os.W_OK), f"{point} cannot be written to")
+        return f"at {point}: {' '.join(sorted(os.listdir(f'{point}/info')))}"
     offered = "\tresctrl\n" in read("/proc/filesystems")
     raise Unavailable("resctrl is not mounted" if offered else "the kernel or the processor has no resctrl")
 

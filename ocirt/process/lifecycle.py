@@ -66,6 +66,11 @@ def create(
     # Held back until launch() lets them in, inside the block that takes everything back.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     record = first_record(config, bundle) | {"cgroup_wanted": directories_to_make(plan)}
+    resctrl = config.linux is not None and config.linux.intel_rdt is not None
+    if resctrl:
+        from ocirt.stages.resctrl import groups_to_make, note_made
+
+        record["resctrl"] = groups_to_make(plan)
     container = Container.make(root, container_id, record, text)
     container.known_config = config
     start_time = 0
@@ -80,15 +85,19 @@ def create(
 
         def on_birth() -> None:
             """What the host steps made outside of init.  Should this process be killed before, init dies with it, and
-            `delete` finds the cgroups by cgroup_wanted."""
+            `delete` finds the cgroups by cgroup_wanted, and resctrl's groups likewise."""
             nonlocal start_time
             start_time = process_start(box.pid) or 0
             container.record["cgroup"] = box.manager.record() if box.manager is not None else None
             container.record["cgroup_wanted"] = []
+            if resctrl:
+                note_made(container.record["resctrl"], plan, box)
             container.record["root_mount"] = [box.facts[name] for name in ROOT_FACTS if name in box.facts]
             container.save()
 
         def on_ready() -> None:
+            if resctrl:
+                container.record["resctrl"]["wanted"] = []
             container.record["pid"] = box.pid
             container.record["start_time"] = start_time
             if box.manager is not None:
@@ -232,7 +241,7 @@ def hook_state(container: Container, status: str) -> bytes:
 
 
 def destroy(container: Container) -> None:
-    """Kill what is left; remove mounts and cgroup, run poststop hooks, remove the directory.  Repeatable."""
+    """Kill what is left; remove mounts and cgroups, run poststop hooks, remove the directory.  Repeatable."""
     container.send_signal(SIGKILL)
     manager = container.manager()
     if manager is not None and manager.exists() and manager.ours():
@@ -252,6 +261,11 @@ def destroy(container: Container) -> None:
     for directory in reversed(container.record["cgroup_wanted"]):
         # Create was killed between the making of these and the note of it: no process of its own can be there.
         remove_if_unused(directory)
+    resctrl = container.record.get("resctrl")
+    if resctrl and container.same_boot():
+        from ocirt.resctrl import remove_recorded
+
+        remove_recorded(resctrl)
     config = config_for_poststop(container)
     container.remove()
     if config is not None:

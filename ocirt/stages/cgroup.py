@@ -9,7 +9,6 @@ from ocirt import log
 from ocirt.cgroups import manager_from_record, open_manager
 from ocirt.cgroups.files import missing_directories
 from ocirt.cgroups.writer import without_cgroup
-from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLONE_NEWCGROUP
 from ocirt.pipeline import HOST, Step
 from ocirt.stages.namespaces import new_namespaces
@@ -107,7 +106,7 @@ class UnshareCgroupNamespace(Step):
 
 
 def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError when a limit needs what the host has not, and for intelRdt.
+    """Place HOST.  Raises OcirtError when a limit needs what the host has not.
 
     rootless: without limits and cgroupsPath, be content with no cgroup where none is permitted.
     """
@@ -144,9 +143,7 @@ def is_new(config: Config, kind: str) -> bool:
 
 
 def check(config: Config) -> None:
-    """Warn of what is ignored.  Raises OcirtError for intelRdt."""
-    if config.linux and config.linux.intel_rdt:
-        raise OcirtError("unsupported", "intelRdt is not supported yet", at="/linux/intelRdt")
+    """Warn of what is ignored."""
     resources = config.linux.resources if config.linux else None
     memory = resources.memory if resources else None
     if memory is not None and (memory.kernel is not None or memory.kernel_tcp is not None):

@@ -114,7 +114,7 @@ class LeaveMemoryCgroup(Step):
 
 
 def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not, and for intelRdt."""
+    """Place HOST.  Raises OcirtError when a limit needs a controller that the host has not."""
     yield from make_cgroup(config, host, container_id, rootless)
     yield open_new(config, host)
 

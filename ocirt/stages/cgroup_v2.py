@@ -173,7 +173,7 @@ def _open_procs(directory: str) -> int:
 
 
 def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool = False) -> Iterator[Step]:
-    """Place HOST.  Raises OcirtError for a setting that v2 has not, and for intelRdt."""
+    """Place HOST.  Raises OcirtError for a setting that v2 has not."""
     yield from make_cgroup(config, host, container_id, rootless)
     resources = config.linux.resources if config.linux else None
     new_namespace = new_cgroup_namespace(config)

@@ -12,7 +12,7 @@ from tests.architecture.source import imports, modules
 LAYERS = (
     ("errors", "extras", "log", "options", "remedies", "system", "units"),
     ("kernel",),
-    ("config", "seccomp", "cgroups"),
+    ("config", "seccomp", "cgroups", "resctrl"),
     ("pipeline", "box", "channel", "container", "host", "hooks", "selfexe"),
     ("stages",),
     ("plan", "process_plan", "exec_plan"),

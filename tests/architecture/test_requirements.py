@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.architecture.source import TREE, modules
+from tests.architecture.source import TREE
 
 DOCUMENTS = (
     *("bundle", "runtime", "runtime-linux", "config", "config-linux"),
@@ -75,14 +75,3 @@ def test_page_is_fresh() -> None:
     script = [sys.executable, str(TREE / "spec" / "requirements.py"), "--check"]
     done = subprocess.run(script, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_resctrl_is_not_touched() -> None:
-    """As long as intelRdt is refused, nothing has a reason to name a path of that file system."""
-    named = [
-        f"{name}:{node.lineno}"
-        for name, tree in modules().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "fs/resctrl" in node.value
-    ]
-    assert named == []

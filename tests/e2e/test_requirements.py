@@ -312,20 +312,6 @@ def test_no_process_is_a_limit_too(runtime: Runtime, bundle: Bundle, place: Plac
     runtime.stop(bundle)
 
 
-@pytest.mark.only_ocirt("runc and crun do some of these")
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("intelRdt", {"l3CacheSchema": "L3:0=f"})],
-)
-def test_what_is_not_supported_is_refused(
-    runtime: Runtime, bundle: Bundle, name: str, value: object, host_unchanged: Callable
-) -> None:
-    bundle.linux[name] = value
-    bundle.save()
-    with host_unchanged():
-        runtime.fails("create", "--bundle", str(bundle.path), bundle.id, says=f"[/linux/{name}]")
-
-
 # --- runtime.md
 
 

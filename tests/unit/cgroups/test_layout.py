@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ocirt.cgroups.layout import cgroup_layout, parse_cgroup_mounts, parse_own_cgroups, unescape
+from ocirt.cgroups.layout import (
+    cgroup_layout,
+    parse_cgroup_mounts,
+    parse_own_cgroups,
+    parse_resctrl_mount,
+    unescape,
+)
 
 V1_CGROUP = """\
 4:cpu,cpuacct:/user.slice
@@ -85,3 +91,13 @@ def test_only_a_newline_ends_a_line(character: str) -> None:
     assert parse_own_cgroups(f"0::/a{character}b\n") == {"": f"/a{character}b"}
     others = f"1 0 0:1 / /mnt/a{character}b rw - tmpfs tmpfs rw\n"
     assert parse_cgroup_mounts(others + V2_MOUNTS, {"": "/"}) == ({}, {}, "/sys/fs/cgroup")
+
+
+def test_resctrl() -> None:
+    """By its type alone: a path or a source of that name is none."""
+    others = "50 22 0:50 / /sys/fs/resctrl rw - tmpfs resctrl rw\n"
+    others += "51 22 0:51 / /mnt/\\040-\\040resctrl\\040 rw - tmpfs x rw\n"
+    assert parse_resctrl_mount(V1_MOUNTS + others) == ""
+    first = "52 22 0:52 / /mnt/a\\040b rw,relatime shared:5 - resctrl none rw,mba_MBps\n"
+    second = "53 22 0:52 / /sys/fs/resctrl rw - resctrl resctrl rw\n"
+    assert parse_resctrl_mount(V1_MOUNTS + others + first + second) == "/mnt/a b"

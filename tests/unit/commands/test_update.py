@@ -68,8 +68,8 @@ def test_all_or_none(fake: FakeContainer) -> None:
         (["--memory", "x"], ("usage", "invalid size: 'x'", "")),
         (["--cpu-share", "1.5"], ("usage", 'invalid value for cpu-share: parsing "1.5": invalid syntax', "")),
         (["--cpu-share", "٣"], ("usage", 'invalid value for cpu-share: parsing "٣": invalid syntax', "")),
-        (["--l3-cache-schema", "L3"], ("unsupported", "Intel RDT/CAT: l3 cache schema is not enabled", "")),
-        (["--mem-bw-schema", "MB"], ("unsupported", "Intel RDT/MBA: memory bandwidth schema is not enabled", "")),
+        (["--l3-cache-schema", "L3:0=f"], ("unsupported", "Intel RDT/CAT: l3 cache schema is not enabled", "")),
+        (["--mem-bw-schema", "MB:0=20"], ("unsupported", "Intel RDT/MBA: memory bandwidth schema is not enabled", "")),
     ],
 )
 def test_what_cannot_be_understood(fake: FakeContainer, words: list[str], expected: tuple[str, str, str]) -> None:

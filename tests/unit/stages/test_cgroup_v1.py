@@ -234,9 +234,3 @@ def test_exec_goes_where_init_went(tmp_path: Any) -> None:
     assert {os.readlink(f"/proc/self/fd/{fd}") for fd in box.fds.values()} == {f"{path}/tasks" for path in now.values()}
     for fd in box.fds.values():
         os.close(fd)
-
-
-def test_intel_rdt_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(OcirtError) as caught:
-        list(create_cgroup(config(intelRdt={"closID": "x"}), HOST, "id"))
-    assert (caught.value.code, caught.value.at) == ("unsupported", "/linux/intelRdt")
