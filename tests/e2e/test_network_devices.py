@@ -317,6 +317,13 @@ def test_the_loopback(runtime: Runtime, one: Bundle, host_unchanged: Callable) -
     assert "[/linux/netDevices/lo]" in line
 
 
+def test_a_device_that_the_kernel_keeps(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> None:
+    ip("link", "add", "bridge0", "type", "bridge")
+    bundle.linux["netDevices"] = {"bridge0": {}}
+    line = refused(runtime, bundle.args(*PAUSE), host_unchanged, "move the network device bridge0 into the container")
+    assert "the kernel keeps this device in its namespace" in line
+
+
 def test_without_the_library(runtime: Runtime, one: Bundle, host_unchanged: Callable, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     library = "/usr/lib/python3/dist-packages/pyroute2"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import struct
 import threading
@@ -165,9 +166,13 @@ class FakeResctrl:
 
     # -- FUSE --------------------------------------------------------------------------------------
 
-    def serve(self, fd: int) -> None:
-        """Answer until the file system is unmounted."""
-        while True:
+    def serve(self, fd: int, end: int) -> None:
+        """Answer what comes from fd, until something comes from end: a mount namespace that is on its way out may keep
+        the file system alive after it is unmounted."""
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.register(end, select.POLLIN)
+        while end not in dict(poll.poll()):
             try:
                 request = os.read(fd, 1 << 17)
             except OSError as error:
@@ -275,14 +280,16 @@ def mounted(point: Path) -> Iterator[FakeResctrl]:
     """The file system on a directory, in the caller's mount namespace."""
     point.mkdir()
     fake = FakeResctrl(point)
-    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    end = os.eventfd(0)
     live.mount("resctrl", str(point), "fuse", 0, f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other")
-    thread = threading.Thread(target=fake.serve, args=(fd,), daemon=True)
+    thread = threading.Thread(target=fake.serve, args=(fd, end), daemon=True)
     thread.start()
     try:
         yield fake
     finally:
         live.umount2(str(point), MNT_DETACH)
-        thread.join(5)
-        os.close(fd)
-    assert not thread.is_alive()
+        os.eventfd_write(end, 1)
+        thread.join()
+        os.close(fd)  # nobody answers from now on, and the kernel knows
+        os.close(end)

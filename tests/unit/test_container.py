@@ -215,6 +215,29 @@ def test_salvage_takes_what_is_whole(tmp_path: Path, cgroup: dict[str, Any]) -> 
     assert salvaged.record["bundle"] == RECORD["bundle"]
 
 
+RESCTRL = {"root": "/rdt", "group": "/rdt/web1", "monitor": "", "made": ["/rdt/web1"], "wanted": []}
+
+
+def test_salvage_takes_the_resctrl_group(tmp_path: Path) -> None:
+    Container.make(str(tmp_path), "web1", RECORD | {"resctrl": RESCTRL}, b"{}").unlock()
+    assert Container.load(str(tmp_path), "web1").record["resctrl"] == RESCTRL
+    path = tmp_path / "web1" / "state.json"
+    path.write_text(path.read_text().replace('"owner":0', '"owner":"root"'))
+    salvaged = Container.salvage(str(tmp_path), "web1")
+    assert salvaged is not None
+    assert salvaged.record["resctrl"] == RESCTRL
+
+
+@pytest.mark.parametrize("wrong", [{"root": 1}, {"made": "/rdt"}, {"wanted": [1]}, {"monitor": ["x"]}])
+def test_a_resctrl_group_that_is_damaged(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    Container.make(str(tmp_path), "web1", RECORD | {"resctrl": RESCTRL | wrong}, b"{}").unlock()
+    with pytest.raises(StateError, match="damaged: resctrl"):
+        Container.load(str(tmp_path), "web1")
+    salvaged = Container.salvage(str(tmp_path), "web1")
+    assert salvaged is not None
+    assert "resctrl" not in salvaged.record
+
+
 def test_the_cgroup_of_an_earlier_version_has_no_token(tmp_path: Path) -> None:
     cgroup = {"kind": "v2", "paths": {"": "/sys/fs/cgroup/web1"}, "made": []}
     Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()

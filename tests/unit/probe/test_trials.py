@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from ocirt.host import Host
+from ocirt.kernel import rtnetlink
 from ocirt.probe import Unavailable, cgroups, namespaces, process
 
 
@@ -90,6 +92,15 @@ def test_what_is_missing(trial: object, reason: str) -> None:
     assert callable(trial)
     with pytest.raises(Unavailable, match=re.escape(reason)):
         trial()
+
+
+def test_network_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process.network_devices() == ""
+    monkeypatch.setattr(rtnetlink, "_library", ())
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    monkeypatch.delitem(sys.modules, "pyroute2.netlink.rtnl.ifinfmsg", raising=False)
+    with pytest.raises(Unavailable, match="needs the Python library pyroute2: install"):
+        process.network_devices()
 
 
 def test_resctrl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
