@@ -11,7 +11,9 @@ from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+IDLE, WEIGHTS = "cpu.idle", ("cpu.shares", "cpu.weight")
 
 
 def write_all(paths: dict[str, str], writes: Iterable[Write]) -> None:
@@ -63,7 +65,33 @@ def read_all(paths: dict[str, str], writes: Iterable[Write]) -> tuple[Write, ...
                 present = _present_value(write, text)
                 before.append(Write(file, present, write.at, write.controller, group=write.group))
                 break
-    return tuple(before)
+    return tuple(_with_weight(paths, before))
+
+
+def _with_weight(paths: dict[str, str], before: list[Write]) -> Iterator[Write]:
+    """Idle takes the weight away, and what is idle takes none (EINVAL): the weight goes with the end of idleness."""
+    touched = next((write for write in before if write.file in (IDLE, *WEIGHTS)), None)
+    if touched is None:
+        yield from before
+        return
+    directory = _directory(paths, touched)
+    present = {file: text for file in (IDLE, *WEIGHTS) if (text := _text_if_there(directory, file))}
+    for write in before:
+        if write is touched:
+            if IDLE in present:
+                yield Write(IDLE, present[IDLE], write.at, write.controller, group=write.group)
+            if present.get(IDLE, "0") == "0":
+                for file in present.keys() & set(WEIGHTS):
+                    yield Write(file, present[file], write.at, write.controller, group=write.group)
+        elif write.file not in (IDLE, *WEIGHTS):
+            yield write
+
+
+def _text_if_there(directory: str, file: str) -> str:
+    try:
+        return read_file(directory, file)
+    except FileNotFoundError:
+        return ""
 
 
 def _present_value(write: Write, text: str) -> str:

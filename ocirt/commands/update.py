@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
+
 from ocirt import log
 from ocirt import system as os
 from ocirt.cgroups import require
@@ -12,6 +14,7 @@ from ocirt.config.views import Resources
 from ocirt.container import Container
 from ocirt.errors import OcirtError, StateError, UsageError
 from ocirt.options import VALUE, Option
+from ocirt.pipeline import ENDING_SIGNALS
 from ocirt.units import parse_size
 
 TYPE_CHECKING = False
@@ -96,8 +99,9 @@ def _change_schemata(group: Group, schemata: dict[str, str], rest: Callable[[], 
 
 
 def apply_or_take_back(manager: Manager, writes: tuple[Write, ...]) -> None:
-    """Apply all writes or none.  Raises OcirtError."""
+    """Apply all writes or none, whoever wants to end the command meanwhile.  Raises OcirtError."""
     before = manager.read(writes)
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         manager.change(writes)
     except OcirtError:
@@ -106,6 +110,8 @@ def apply_or_take_back(manager: Manager, writes: tuple[Write, ...]) -> None:
         except OcirtError as error:
             log.warning(f"the old limits could not be restored: {error.what}")
         raise
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def _from_file(path: str) -> Resources:

@@ -65,6 +65,118 @@ def test_option(
     assert read(controller, file) == expected
 
 
+SETTINGS = {
+    "memory": [
+        *("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes", "memory.swappiness"),
+        "memory.oom_control",
+    ],
+    "cpu": [
+        *("cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us", "cpu.idle"),
+        *("cpu.rt_runtime_us", "cpu.rt_period_us"),
+    ],
+    "cpuset": ["cpuset.cpus", "cpuset.mems"],
+    "pids": ["pids.max"],
+    "blkio": [f"blkio.throttle.{way}_device" for way in ("read_bps", "write_bps", "read_iops", "write_iops")],
+    "devices": ["devices.list"],
+}
+DISK = {"major": 254, "minor": 0}
+
+
+def settings(read: Callable[[str, str], str]) -> dict[str, str]:
+    """Every limit that the kernel has for the container."""
+    found = {}
+    for controller, files in SETTINGS.items():
+        for file in files:
+            try:
+                text = read(controller, file)
+            except FileNotFoundError:
+                continue
+            found[file] = text.splitlines()[0] if file == "memory.oom_control" else text
+    return found
+
+
+LEFT_ALONE = pytest.mark.differs(runc="1.1 updates memory's limits, cpu, pids and the weight alone")
+NEWER = pytest.mark.differs(runc="1.1 knows no burst and idle")
+
+
+@pytest.mark.parametrize(
+    ("resources", "changes"),
+    [
+        ({"memory": {"limit": 128 * MIB, "swap": 256 * MIB}}, {"limit": 128 * MIB, "memsw.limit": 256 * MIB}),
+        ({"memory": {"limit": 16 * MIB, "swap": 24 * MIB}}, {"limit": 16 * MIB, "memsw.limit": 24 * MIB}),
+        ({"memory": {"swap": 72 * MIB}}, {"memsw.limit": 72 * MIB}),
+        ({"memory": {"reservation": 8 * MIB}}, {"soft_limit": 8 * MIB}),
+        pytest.param({"memory": {"swappiness": 3}}, {"memory.swappiness": "3"}, marks=LEFT_ALONE),
+        pytest.param(
+            {"memory": {"disableOOMKiller": True}}, {"memory.oom_control": "oom_kill_disable 1"}, marks=LEFT_ALONE
+        ),
+        ({"memory": {"limit": 32 * MIB, "checkBeforeUpdate": True}}, {"limit": 32 * MIB}),
+        ({"cpu": {"shares": 2}}, {"cpu.shares": "2"}),
+        ({"cpu": {"quota": -1}}, {"cpu.cfs_quota_us": "-1"}),
+        ({"cpu": {"quota": 200000}}, {"cpu.cfs_quota_us": "200000"}),
+        ({"cpu": {"period": 1000000}}, {"cpu.cfs_period_us": "1000000"}),
+        ({"cpu": {"quota": 1000, "period": 5000}}, {"cpu.cfs_quota_us": "1000", "cpu.cfs_period_us": "5000"}),
+        pytest.param({"cpu": {"burst": 40000}}, {"cpu.cfs_burst_us": "40000"}, marks=NEWER),
+        pytest.param(
+            {"cpu": {"burst": 150000, "quota": 200000}},  # only when the quota is there
+            {"cpu.cfs_burst_us": "150000", "cpu.cfs_quota_us": "200000"},
+            marks=NEWER,
+        ),
+        pytest.param({"cpu": {"idle": 1, "shares": 700}}, {"cpu.idle": "1", "cpu.shares": "3"}, marks=NEWER),
+        ({"cpu": {"cpus": "0", "mems": "0"}}, {"cpuset.cpus": "0"}),
+        pytest.param({"pids": {"limit": 0}}, {"pids.max": "0"}, marks=pytest.mark.differs(runc="0 is none")),
+        pytest.param(
+            {
+                "blockIO": {
+                    "throttleReadBpsDevice": [{**DISK, "rate": 7}],
+                    "throttleWriteIOPSDevice": [{**DISK, "rate": 8}],
+                }
+            },
+            {"blkio.throttle.read_bps_device": "254:0 7", "blkio.throttle.write_iops_device": "254:0 8"},
+            marks=LEFT_ALONE,
+        ),
+        ({"devices": [{"allow": True, "access": "rwm"}]}, {}),
+        ({"memory": {"limit": 0}, "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": ""}}, {}),
+        ({}, {}),
+    ],
+    ids=lambda value: json.dumps(value)[:60],
+)
+def test_a_resource_and_nothing_else(
+    runtime: Runtime, limited: Bundle, read: Callable[[str, str], str], resources: dict, changes: dict
+) -> None:
+    before = settings(read)
+    runtime.ok("update", "--resources", "-", limited.id, stdin=json.dumps(resources))
+    expected = {
+        f"memory.{name}_in_bytes" if isinstance(value, int) else name: str(value) for name, value in changes.items()
+    }
+    if "cpuset.cpus" in expected and before["cpuset.cpus"] == expected["cpuset.cpus"]:
+        pytest.skip("needs two CPUs")
+    assert {file: text for file, text in settings(read).items() if text != before[file]} == expected
+
+
+@pytest.mark.only_ocirt("others leave the part that succeeded, or restore what the configuration says")
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"memory": {"limit": 128 * MIB, "swap": 256 * MIB, "reservation": 8 * MIB, "swappiness": 3}},
+        {"cpu": {"quota": 1000, "period": 5000, "burst": 500}},
+        {"cpu": {"idle": 1}},
+        {"cpu": {"shares": 900}, "pids": {"limit": 5}},
+    ],
+    ids=lambda value: json.dumps(value)[:60],
+)
+def test_a_failure_restores_what_the_files_said(
+    runtime: Runtime, limited: Bundle, read: Callable[[str, str], str], resources: dict
+) -> None:
+    """The last write fails: a disk that is not there."""
+    before = settings(read)
+    broken = {**resources, "blockIO": {"throttleReadBpsDevice": [{"major": 9999, "minor": 1, "rate": 5}]}}
+    says = "[/blockIO/throttleReadBpsDevice/0/rate]"
+    result = runtime.fails("update", "-r", "-", limited.id, stdin=json.dumps(broken), says=says)
+    assert "could not be restored" not in result.err
+    assert settings(read) == before
+
+
 def test_the_rest_stays(runtime: Runtime, limited: Bundle, read: Callable[[str, str], str]) -> None:
     runtime.ok("update", "--pids-limit", "7", limited.id)
     assert read("memory", "memory.limit_in_bytes") == str(64 * MIB)

@@ -140,5 +140,25 @@ def test_the_way_back(tmp_path: Path, file: str, text: str, now: str, expected: 
     assert (back.file, back.text, back.at, back.controller, back.group) == (file, expected, "/x", "c", "g")
 
 
+@pytest.mark.parametrize(
+    ("writes", "idle", "back"),
+    [
+        ({"cpu.idle": "1"}, "0", [("cpu.idle", "0"), ("cpu.shares", "512")]),
+        ({"cpu.idle": "0", "cpu.shares": "9"}, "1", [("cpu.idle", "1")]),
+        ({"cpu.shares": "9"}, "1", [("cpu.idle", "1")]),
+        ({"cpu.shares": "9"}, "0", [("cpu.idle", "0"), ("cpu.shares", "512")]),
+        ({"cpu.shares": "9"}, "", [("cpu.shares", "512")]),  # before Linux 5.15
+    ],
+)
+def test_idle_takes_the_weight_away(
+    tmp_path: Path, writes: dict[str, str], idle: str, back: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "cpu.shares").write_text("512\n")
+    if idle:
+        (tmp_path / "cpu.idle").write_text(f"{idle}\n")
+    given = [Write(file, text, "/x", "cpu", group="cpu.weight") for file, text in writes.items()]
+    assert [(write.file, write.text) for write in read_all({"cpu": str(tmp_path)}, given)] == back
+
+
 def test_no_way_back_to_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert read_all({"c": str(tmp_path)}, [Write("cpu.idle", "1", "/x", "c")]) == ()
