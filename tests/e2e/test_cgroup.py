@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -221,6 +221,115 @@ def test_bad_values(runtime: Runtime, bundle: Bundle, resources: dict, host_unch
         result = runtime.fails("create", "--bundle", str(bundle.path), bundle.id)
     if runtime.name == "ocirt":
         assert "[/linux/resources/" in result.last_line
+
+
+MISSING = (
+    "cannot set {0} limit: container could not join or create cgroup (controller {0}) [{1}]"
+    " - the host has no {0} hierarchy: mount it or remove the setting"
+)
+NO_FILE = "this kernel offers no {}: remove the setting"
+
+
+@pytest.mark.only_ocirt("the words are ours; others ignore some of them")
+@pytest.mark.parametrize(
+    ("resources", "controller", "file", "pointer"),
+    [
+        ({"network": {"classID": 1048577}}, "net_cls", "", "network/classID"),
+        ({"network": {"priorities": [{"name": "lo", "priority": 3}]}}, "net_prio", "", "network/priorities/0"),
+        ({"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10}}}, "rdma", "", "rdma/mlx5_1"),
+        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]}, "hugetlb", "", "hugepageLimits/0/limit"),
+        ({"blockIO": {"weight": 500}}, "blkio", "blkio.weight and blkio.bfq.weight", "blockIO/weight"),
+        ({"blockIO": {"leafWeight": 500}}, "blkio", "blkio.leaf_weight", "blockIO/leafWeight"),
+        (
+            {"blockIO": {"weightDevice": [{"major": 254, "minor": 0, "weight": 500}]}},
+            "blkio",
+            "blkio.weight_device and blkio.bfq.weight_device",
+            "blockIO/weightDevice/0/weight",
+        ),
+        (
+            {"blockIO": {"weightDevice": [{"major": 254, "minor": 0, "leafWeight": 500}]}},
+            "blkio",
+            "blkio.leaf_weight_device",
+            "blockIO/weightDevice/0/leafWeight",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+@pytest.mark.parametrize("verb", ["create", "update"])
+def test_what_this_host_does_not_have(
+    runtime: Runtime,
+    bundle: Bundle,
+    place: Place,
+    host_unchanged: Callable,
+    resources: dict,
+    controller: str,
+    file: str,
+    pointer: str,
+    verb: str,
+) -> None:
+    """A limit that cannot be had is an error that says what is missing, and nothing is made or changed."""
+    mounted = cgroup_mounts().get(controller)
+    if mounted is not None and (not file or any((place.cgroup(controller) / one).exists() for one in file.split())):
+        pytest.skip(f"the host has {file or controller}")
+    if verb == "create":
+        pointer = f"/linux/resources/{pointer}"
+        bundle.args(*PAUSE).resources(**resources).save()
+        with host_unchanged():
+            result = runtime.fails("create", "--bundle", str(bundle.path), bundle.id)
+    else:
+        pointer = f"/{pointer}"
+        runtime.create(bundle.args(*PAUSE))
+        result = runtime.fails("update", "-r", "-", bundle.id, stdin=json.dumps(resources))
+        runtime.stop(bundle)
+    if file:
+        assert result.last_line.endswith(f"[{pointer}] - {NO_FILE.format(file)}")
+    else:
+        assert result.last_line.endswith(f": {MISSING.format(controller, pointer)}")
+
+
+def test_block_io_weight(runtime: Runtime, bundle: Bundle, place: Place) -> None:
+    bundle.resources(blockIO={"weight": 300})
+    if not (place.cgroup("blkio") / "blkio.bfq.weight").exists():
+        pytest.skip("the kernel has no bfq")
+    runtime.create(bundle.args(*PAUSE))
+    assert value(place, bundle, "blkio", "blkio.bfq.weight") == "300"
+    runtime.ok("update", "--blkio-weight", "700", bundle.id)
+    assert value(place, bundle, "blkio", "blkio.bfq.weight") == "700"
+    runtime.stop(bundle)
+
+
+@pytest.fixture
+def realtime_budget(place: Place) -> Iterator[None]:
+    """Of the containers' parent: a new group has none, and gives none."""
+    file = place.cgroup("cpu") / "cpu.rt_runtime_us"
+    if not file.exists():
+        pytest.skip("the kernel has no real-time groups")
+    file.write_text("20000")
+    yield
+    poll(lambda: takes(file, "0"), "the end of the container's group, which the kernel frees late")
+
+
+def takes(file: Path, text: str) -> bool:
+    try:
+        file.write_text(text)
+    except OSError:
+        return False
+    return True
+
+
+def test_realtime(runtime: Runtime, bundle: Bundle, place: Place, realtime_budget: None) -> None:
+    bundle.resources(cpu={"realtimeRuntime": 5000, "realtimePeriod": 500000})
+    runtime.create(bundle.args(*PAUSE))
+    assert value(place, bundle, "cpu", "cpu.rt_runtime_us") == "5000"
+    assert value(place, bundle, "cpu", "cpu.rt_period_us") == "500000"
+    runtime.ok("update", "--cpu-rt-runtime", "9000", "--cpu-rt-period", "1000000", bundle.id)
+    assert value(place, bundle, "cpu", "cpu.rt_runtime_us") == "9000"
+    assert value(place, bundle, "cpu", "cpu.rt_period_us") == "1000000"
+    if runtime.name == "ocirt":
+        result = runtime.fails("update", "--cpu-rt-runtime", "900000", bundle.id)
+        assert "write '900000' to cpu.rt_runtime_us: invalid argument [/cpu/realtimeRuntime]" in result.last_line
+    assert value(place, bundle, "cpu", "cpu.rt_runtime_us") == "9000"
+    runtime.stop(bundle)
 
 
 @pytest.mark.differs(crun="joins it")

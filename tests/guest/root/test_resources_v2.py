@@ -151,6 +151,7 @@ def test_io_weight(runtime: Runtime, bundle: Bundle, read: Callable[[str], str],
         ({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, "/hugepageLimits/0/limit", "hugetlb.3MB.max"),
         ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, "/memory/swap", "memory+swap limit should be >="),
         ({"cpu": {"cpus": "77"}}, "/cpu/cpus", "cpuset.cpus"),
+        ({"rdma": {"mlx5_9": {"hcaHandles": 3}}}, "/rdma/mlx5_9", "write 'mlx5_9 hca_handle=3' to rdma.max"),
     ],
 )
 def test_what_is_refused(
@@ -235,6 +236,111 @@ def test_check_before_update(runtime: Runtime, limited: Bundle, read: Callable[[
 def test_update_of_unified(runtime: Runtime, limited: Bundle, read: Callable[[str], str]) -> None:
     runtime.ok("update", "-r", "-", limited.id, stdin=json.dumps({"unified": {"memory.high": str(48 * MIB)}}))
     assert read("memory.high") == str(48 * MIB)
+
+
+def test_a_paused_container_stays_paused(runtime: Runtime, limited: Bundle, read: Callable[[str], str]) -> None:
+    runtime.ok("pause", limited.id)
+    runtime.ok("update", "--pids-limit", "8", limited.id)
+    assert (read("pids.max"), read("cgroup.freeze"), runtime.status(limited)) == ("8", "1", "paused")
+    runtime.ok("resume", limited.id)
+
+
+SETTINGS = (
+    *("memory.max", "memory.high", "memory.low", "memory.swap.max", "memory.oom.group"),
+    *("cpu.weight", "cpu.idle", "cpu.max", "cpu.max.burst", "cpuset.cpus", "cpuset.mems"),
+    *("pids.max", "io.max", "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "cgroup.max.depth"),
+)
+
+
+def settings(bundle: Bundle) -> dict[str, str]:
+    """Every limit that the kernel has for the container, wherever its cgroup is."""
+    below = Path(f"/proc/{bundle.pid}/cgroup").read_text().strip().removeprefix("0::")
+    return {file: Path(f"/sys/fs/cgroup{below}", file).read_text().strip() for file in SETTINGS}
+
+
+@pytest.fixture(params=["cgroupfs", "systemd"])
+def managed(runtime: Runtime, bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Bundle]:
+    """By either manager; an update is not told which."""
+    bundle.resources(
+        memory={"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 4 * MIB},
+        cpu={"shares": 512, "quota": 50000, "period": 100000},
+        pids={"limit": 20},
+    )
+    options = ("--systemd-cgroup",) if request.param == "systemd" else ()
+    runtime.launch(bundle.script("while :; do sleep 1000; done"), options=options)
+    yield bundle
+    runtime.stop(bundle)
+
+
+@pytest.mark.only_ocirt("1.1 of runc has the older weights, and neither burst nor idle")
+@pytest.mark.parametrize(
+    ("resources", "changes"),
+    [
+        ({"memory": {"limit": 128 * MIB, "swap": 256 * MIB}}, {"memory.max": 128 * MIB, "memory.swap.max": 128 * MIB}),
+        ({"memory": {"limit": 32 * MIB, "swap": 40 * MIB}}, {"memory.max": 32 * MIB, "memory.swap.max": 8 * MIB}),
+        ({"memory": {"limit": -1}}, {"memory.max": "max", "memory.swap.max": "max"}),
+        ({"memory": {"swap": 72 * MIB}}, {"memory.swap.max": 8 * MIB}),
+        ({"memory": {"reservation": 8 * MIB}}, {"memory.low": 8 * MIB}),
+        ({"memory": {"limit": 48 * MIB, "checkBeforeUpdate": True}}, {"memory.max": 48 * MIB}),
+        ({"cpu": {"shares": 2}}, {"cpu.weight": 1}),
+        ({"cpu": {"quota": -1}}, {"cpu.max": "max 100000"}),
+        ({"cpu": {"quota": 200000}}, {"cpu.max": "200000 100000"}),
+        ({"cpu": {"period": 500000}}, {"cpu.max": "50000 500000"}),
+        ({"cpu": {"quota": 10000, "period": 50000}}, {"cpu.max": "10000 50000"}),
+        ({"cpu": {"burst": 40000}}, {"cpu.max.burst": 40000}),
+        ({"cpu": {"burst": 150000, "quota": 200000}}, {"cpu.max.burst": 150000, "cpu.max": "200000 100000"}),
+        ({"cpu": {"idle": 1, "shares": 700}}, {"cpu.idle": 1, "cpu.weight": 0}),
+        ({"cpu": {"cpus": "1", "mems": "0"}}, {"cpuset.cpus": 1, "cpuset.mems": 0}),
+        ({"pids": {"limit": -1}}, {"pids.max": "max"}),
+        ({"pids": {"limit": 0}}, {"pids.max": 0}),
+        (
+            {
+                "blockIO": {
+                    "throttleReadBpsDevice": [{"major": MAJOR, "minor": MINOR, "rate": MIB}],
+                    "throttleWriteIOPSDevice": [{"major": MAJOR, "minor": MINOR, "rate": 8}],
+                }
+            },
+            {"io.max": f"{DISK} rbps={MIB} wbps=max riops=max wiops=8"},
+        ),
+        (
+            {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]},
+            {"hugetlb.2MB.max": 4 * MIB, "hugetlb.2MB.rsvd.max": 4 * MIB},
+        ),
+        (
+            {"unified": {"memory.high": "50331648", "memory.oom.group": "1", "cgroup.max.depth": "3"}},
+            {"memory.high": 48 * MIB, "memory.oom.group": 1, "cgroup.max.depth": 3},
+        ),
+        ({"devices": [{"allow": True, "access": "rwm"}], "memory": {"limit": 0}, "cpu": {"shares": 0}}, {}),
+    ],
+    ids=lambda value: json.dumps(value)[:60],
+)
+def test_a_resource_and_nothing_else(runtime: Runtime, managed: Bundle, resources: dict, changes: dict) -> None:
+    before = settings(managed)
+    runtime.ok("update", "--resources", "-", managed.id, stdin=json.dumps(resources))
+    after = settings(managed)
+    expected = {file: str(value) for file, value in changes.items()}
+    assert {file: text for file, text in after.items() if text != before[file]} == expected
+
+
+@pytest.mark.only_ocirt("others leave the part that succeeded")
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"memory": {"limit": 128 * MIB, "swap": 256 * MIB, "reservation": 8 * MIB}},
+        {"cpu": {"quota": 10000, "period": 50000, "burst": 5000}},
+        {"cpu": {"idle": 1}},
+        {"cpu": {"shares": 900, "cpus": "1"}, "pids": {"limit": 5}},
+        {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]},
+    ],
+    ids=lambda value: json.dumps(value)[:60],
+)
+def test_a_failure_restores_what_the_files_said(runtime: Runtime, managed: Bundle, resources: dict) -> None:
+    """The last write fails: a file that is not there."""
+    before = settings(managed)
+    broken = json.dumps({**resources, "unified": {"cgroup.nonesuch": "1"}})
+    result = runtime.fails("update", "-r", "-", managed.id, stdin=broken, says="[/unified/cgroup.nonesuch]")
+    assert "could not be restored" not in result.err
+    assert settings(managed) == before
 
 
 def test_parents_got_the_controllers(runtime: Runtime, bundle: Bundle, place: Place) -> None:
