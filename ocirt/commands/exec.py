@@ -7,6 +7,7 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 from ocirt.commands.create import absolute, check_console
 from ocirt.config import jsontext
 from ocirt.config.bundle import read_file, read_process
+from ocirt.config.views import Process
 from ocirt.container import Container
 from ocirt.errors import StateError, UsageError
 from ocirt.exec_plan import make_exec_plan
@@ -15,13 +16,13 @@ from ocirt.options import FLAG, LIST, VALUE, Option
 from ocirt.pipeline import FORWARDED, HELD_SIGNALS, Undo
 from ocirt.process.inherited import close_inherited
 from ocirt.process.launch import kill_child, launch
-from ocirt.process.lifecycle import Wishes, connect_console, hand_over, new_box
+from ocirt.process.lifecycle import SETNS, Wishes, connect_console, hand_over, new_box
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.config.views import Config, Process
+    from ocirt.config.views import Config
     from ocirt.options import Globals, Parsed
 
 SUMMARY = "execute a process in a running container"
@@ -48,6 +49,8 @@ OPTIONS = (
 MIN_ARGS, MAX_ARGS = 1, -1
 STOP_AT_POSITIONAL = True
 FAILURE = 255  # the statuses below are the process's own
+
+CONFINEMENT = ("capabilities", "apparmorProfile", "selinuxLabel", "oomScoreAdj")
 
 MAX_DIGITS = 20  # Python refuses to convert thousands of digits
 MAX_ID = 2**32 - 2  # 2**32 - 1 is the kernel's "no change"
@@ -77,7 +80,7 @@ def main(g: Globals, options: Parsed) -> int:
         if not options.detach:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, HELD_SIGNALS)  # until stay(): they are for the program
         launch(plan, box)
-        hand_over(wishes, box.pid)
+        hand_over(wishes, box.pid, SETNS)
         code = 0
         if not options.detach:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
@@ -99,15 +102,23 @@ def require_executable(status: str, ignore_paused: bool) -> None:
 
 
 def wanted_process(config: Config, options: Parsed) -> Process:
-    """--process as it is, or the container's own process with what the options change."""
+    """--process, or the container's own process with what the options change."""
     if options.process:
-        return read_process(read_file(options.process, options.process), options.process)
+        process = read_process(read_file(options.process, options.process), options.process)
+        return confined(process, config.process.raw if config.process is not None else {})
     if len(options.args) < 2:
         raise UsageError("exec args cannot be empty", remedy="name a command, or give --process FILE")
     if config.process is None:
         raise StateError("status", "process property must not be empty", at="/process")
     value = changed_process(config.process.raw, options)
     return read_process(jsontext.dump(value).encode(), "the process of exec")
+
+
+def confined(process: Process, own: dict[str, Any]) -> Process:
+    """The process of a file, which says all but the container's confinement: what it leaves out of that is as for the
+    container's own, as callers of runc and crun have it.  Without, it would keep the caller's labels and score."""
+    missing = {name: own[name] for name in CONFINEMENT if name in own and process.raw.get(name) in (None, "")}
+    return Process({**process.raw, **missing}) if missing else process
 
 
 def changed_process(own: dict[str, Any], options: Parsed) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ocirt.pipeline import Plan
 
 SIGKILL = 9
+STANDARD, SETNS = "standard", "setns"  # a container's init, a process of exec: what runc sends with a pidfd
 LOOK_FOR_SIGNALS = 50  # milliseconds between looks, while init runs its hooks
 KILL_DEADLINE = 10.0  # seconds for a killed init to end, as runc allows
 
@@ -107,7 +108,7 @@ def create(
 
         def on_end() -> None:
             undo.replace(lambda: destroy(container))
-            hand_over(wishes, box.pid)
+            hand_over(wishes, box.pid, STANDARD)
 
         launch(plan, box, on_birth, on_ready, on_end)
         undo.keep()
@@ -307,10 +308,13 @@ def run_poststop(container: Container, config: Config) -> None:
             log.warning(error.what)
 
 
-def hand_over(wishes: Wishes, pid: int) -> None:
-    """Tell the caller which process it is; done last, so that a failed command leaves no pid-file."""
+def hand_over(wishes: Wishes, pid: int, kind: str) -> None:
+    """Tell the caller which process it is; done last, so that a failed command leaves no pid-file.
+
+    kind: STANDARD or SETNS.
+    """
     if wishes.pidfd_socket:
-        send_pidfd(wishes.pidfd_socket, pid)
+        send_pidfd(wishes.pidfd_socket, pid, kind)
     if wishes.pid_file:
         write_pid_file(wishes.pid_file, pid)
 
@@ -342,11 +346,11 @@ def connect_console(path: str, at: str) -> int:
     return sock.detach()
 
 
-def send_pidfd(path: str, pid: int) -> None:
-    """Send a pidfd of init to an AF_UNIX socket, the payload "pidfd" beside it."""
+def send_pidfd(path: str, pid: int, kind: str) -> None:
+    """Send a pidfd to an AF_UNIX socket, beside it what runc calls such a process."""
     pidfd = os.pidfd_open(pid)
     sock = _socket.socket(fileno=connect_console(path, ""))
-    sock.sendmsg([b"pidfd"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, "little"))])
+    sock.sendmsg([kind.encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pidfd.to_bytes(4, "little"))])
     sock.close()
     os.close(pidfd)
 

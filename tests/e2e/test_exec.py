@@ -279,7 +279,26 @@ def test_umask(runtime: Runtime, bundle: Bundle) -> None:
     runtime.stop(bundle)
 
 
-def test_process_file_inherits_nothing_but_home(runtime: Runtime, running: Bundle) -> None:
+@pytest.mark.differs(
+    runc="1.1 takes the container's oomScoreAdj, never the file's", crun="1.8 leaves oom_score_adj alone"
+)
+def test_a_process_file_that_does_not_say_how_it_is_confined(runtime: Runtime, bundle: Bundle) -> None:
+    """As the container, and not as the caller."""
+    bundle.process["oomScoreAdj"] = 123
+    bundle.capabilities("CAP_KILL", "CAP_CHOWN")
+    runtime.launch(bundle.args("/bin/probe", "pause"))
+    ask = "cat /proc/self/oom_score_adj; grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status"
+    plain = {"cwd": "/", "args": ["/bin/sh", "-c", ask], "user": {"uid": 0, "gid": 0}}
+    path = bundle.path / "plain.json"
+    for more, score, capabilities in (({}, "123", "21"), ({"capabilities": {}, "oomScoreAdj": 77}, "77", "00")):
+        path.write_text(json.dumps({**plain, **more}))
+        seen = runtime.ok("exec", "--process", str(path), bundle.id).out.split()
+        assert seen[0] == score
+        assert {text[-2:] for text in seen[2::2]} == {capabilities}
+    runtime.stop(bundle)
+
+
+def test_process_file_inherits_no_environment_but_home(runtime: Runtime, running: Bundle) -> None:
     path = running.path / "minimal.json"
     path.write_text(json.dumps({"cwd": "/", "args": ["/bin/cat", "/proc/self/environ"], "user": {"uid": 0, "gid": 0}}))
     out = runtime.ok("exec", "--process", str(path), running.id).out

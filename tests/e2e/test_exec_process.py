@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_preserved_descriptor_is_not_open(runtime: Runtime, running: Bundle) -> 
 
 @pytest.mark.differs(crun="1.8 leaves it at 0")
 def test_console_size(runtime: Runtime, running: Bundle, tmp_path: Path) -> None:
-    socket = ConsoleSocket(tmp_path / "console")
+    console = ConsoleSocket(tmp_path / "console")
     path = running.process_file(
         "process.json",
         args=["/bin/sh", "-c", "stty size; read line"],
@@ -199,14 +200,45 @@ def test_console_size(runtime: Runtime, running: Bundle, tmp_path: Path) -> None
         consoleSize={"height": 31, "width": 97},
     )
     pid_file = tmp_path / "pid"
-    options = ("--process", str(path), "--detach", "--console-socket", str(socket.path), "--pid-file", str(pid_file))
+    options = ("--process", str(path), "--detach", "--console-socket", str(console.path), "--pid-file", str(pid_file))
     runtime.ok("exec", *options, running.id)
-    _, master = socket.receive()
+    _, master = console.receive()
     assert b"31 97" in read_until(master, b"97")
     os.write(master, b"\n")
     assert wait_for(int(pid_file.read_text())) == 0
     os.close(master)
-    socket.close()
+    console.close()
+
+
+# --- who it is
+
+
+@pytest.mark.only_ocirt("runc 1.1 and crun 1.8 have no such option")
+def test_pidfd_sockets(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """The descriptor is of that very process, and with it comes which kind it is."""
+    path = tmp_path / "pidfd"
+    seen = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(2)
+        listener.settimeout(10)
+        runtime.create(bundle.args("/bin/probe", "pause"), "--pidfd-socket", str(path))
+        runtime.start(bundle)
+        pid_file = tmp_path / "exec.pid"
+        options = ("--pidfd-socket", str(path), "--detach", "--pid-file", str(pid_file))
+        runtime.ok("exec", *options, bundle.id, "sleep", "1000")
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                payload, fds, _, _ = socket.recv_fds(connection, 64, 1)
+            lines = Path(f"/proc/self/fdinfo/{fds[0]}").read_text().splitlines()
+            os.close(fds[0])
+            seen.append((payload, next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))))
+    assert seen == [(b"standard", bundle.pid), (b"setns", int(pid_file.read_text()))]
+    runtime.ok("kill", bundle.id, "KILL")
+    wait_for(seen[1][1])
+    runtime.wait(bundle)
+    runtime.ok("delete", bundle.id)
 
 
 # --- a container that is paused or not yet started

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ocirt.commands import exec as command
+from ocirt.config.views import Process
 from ocirt.errors import StateError, UsageError
 from ocirt.options import Parsed, parse
 
@@ -33,6 +34,28 @@ def test_without_options_only_args_and_terminal_change() -> None:
     expected = {**OWN, "args": ["ls", "-l"], "terminal": False}
     del expected["consoleSize"]
     assert changed() == expected
+
+
+def test_a_file_that_does_not_say_how_it_is_confined() -> None:
+    own = {
+        **OWN,
+        "apparmorProfile": "docker-default",
+        "selinuxLabel": "a:b:c:d",
+        "oomScoreAdj": 5,
+        "noNewPrivileges": True,
+    }
+    plain = {"args": ["sh"], "cwd": "/", "user": {"uid": 0, "gid": 0}}
+    expected = {
+        "capabilities": OWN["capabilities"],
+        "apparmorProfile": "docker-default",
+        "selinuxLabel": "a:b:c:d",
+        "oomScoreAdj": 5,
+    }
+    assert command.confined(Process(plain), own).raw == plain | expected
+    assert command.confined(Process({**plain, "apparmorProfile": ""}), own).apparmor_profile == "docker-default"
+    whole = Process({**plain, "capabilities": {}, "apparmorProfile": "x", "selinuxLabel": "y", "oomScoreAdj": 0})
+    assert command.confined(whole, own) is whole
+    assert command.confined(Process(plain), {}).raw == plain
 
 
 def test_env_is_added_and_not_split_at_commas() -> None:

@@ -54,11 +54,11 @@ def test_pidfd_is_sent(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
-        send_pidfd(str(tmp_path / "s"), 1)
+        send_pidfd(str(tmp_path / "s"), 1, "standard")
         connection, _ = listener.accept()
         with connection:
             data, fds, _, _ = socket.recv_fds(connection, 64, 1)
-    assert data == b"pidfd"
+    assert data == b"standard"
     info = Path(f"/proc/self/fdinfo/{fds[0]}").read_text()
     socket.close(fds[0])
     assert "Pid:\t1\n" in info
