@@ -15,7 +15,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from ocirt.config.mountopts import RECOGNISED  # noqa: E402
 
-VALUES = ("yes", "no", "part", "warning", "v1", "v2")
+VALUES = ("yes", "no", "part", "warning", "untried", "v1", "v2")
 RUNTIMES = ("runc", "crun", "youki")
 Entry = dict[str, Any]
 
@@ -25,7 +25,8 @@ TEXT = """
 What runc 1.5, crun 1.27 and youki 0.7 do with each property, by reading them, from
 [spec/runtimes.toml](../spec/runtimes.toml). ocirt's column says `yes` where
 [spec/properties.toml](../spec/properties.toml) names a test that sees the effect in a container. `part`: not all of it;
-`warning`: taken, and said to have no effect; `v1`, `v2`: on that cgroup version only.
+`warning`: taken, and said to have no effect; `untried`: written by the documentation, no machine at hand has it; `v1`,
+`v2`: on that cgroup version only.
 """
 
 

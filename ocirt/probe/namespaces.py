@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import struct
+from fcntl import ioctl
 
+from ocirt.errors import OcirtError
 from ocirt.host import TOOL_DIRECTORIES, find_mapping_tools
 from ocirt.kernel import flags as f
 from ocirt.kernel.creds import sethostname
 from ocirt.kernel.links import loopback_up
 from ocirt.kernel.processes import unshare
+from ocirt.kernel.rtnetlink import connect
 from ocirt.probe import Check, Unavailable
 from ocirt.probe.attempt import in_child
 from ocirt.probe.places import Held, enter, map_own, read, require, write
@@ -16,6 +20,8 @@ from ocirt.probe.places import Held, enter, map_own, read, require, write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ocirt.kernel.rtnetlink import Connection
 
 AT = "/linux/namespaces"
 KINDS = {
@@ -27,6 +33,8 @@ KINDS = {
     "time": ("time_for_children", f.CLONE_NEWTIME),
 }
 
+# <linux/if_tun.h>
+TUN, TUNSETIFF, IFF_TUN = "probe0", 0x400454CA, 1
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -40,6 +48,7 @@ def checks() -> Iterator[Check]:
     yield Check("time.offsets", "/linux/timeOffsets", time_offsets)
     yield Check("hostname", "/hostname", hostname)
     yield Check("loopback", AT, loopback)
+    yield Check("network_devices", "/linux/netDevices", network_devices)
 
 
 def new_one(file: str, flag: int) -> Callable[[], str]:
@@ -165,3 +174,33 @@ def loopback() -> str:
     note = enter(f.CLONE_NEWNET)
     loopback_up()
     return note
+
+
+def network_devices() -> str:
+    """A device of a namespace of ours is moved into another one, by the library that create uses."""
+    require(not enter(f.CLONE_NEWNET), "the host's devices are root's to move")
+    here = connection()
+    try:
+        tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        ioctl(tun, TUNSETIFF, struct.pack("16sH22x", TUN.encode(), IFF_TUN))
+    except OSError:
+        return "no device was moved: there is no /dev/net/tun to make one with"
+    with Held(f.CLONE_NEWNET) as child:
+        other = os.open(f"/proc/{child.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        there = connection(other)
+        link = here.link(TUN)
+        if link is None:
+            raise Unavailable(f"{TUN} is not there")
+        here.move(link.index, other, TUN, there.free_index())
+        require(there.link(TUN), f"{TUN} did not arrive")
+    return ""
+
+
+def connection(namespace: int = -1) -> Connection:
+    """To the network devices of a namespace, the process's own by default.  Raises Unavailable without the library."""
+    try:
+        made = connect(namespace)
+    except OcirtError as error:
+        raise Unavailable(f"{error.what}: {error.remedy}") from None
+    require(made.link(index=1), "the kernel does not tell of the loopback")
+    return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from ocirt.cgroups.layout import parse_resctrl_mount
-from ocirt.errors import OcirtError
 from ocirt.kernel import flags as f
 from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.creds import capget, join_session_keyring, personality
@@ -19,7 +18,6 @@ from ocirt.kernel.processes import (
     set_no_new_privs,
 )
 from ocirt.kernel.questions import seccomp_action_known, seccomp_flag_known
-from ocirt.kernel.rtnetlink import connect
 from ocirt.probe import Check, Unavailable
 from ocirt.probe.namespaces import run
 from ocirt.probe.places import read, require, write
@@ -56,7 +54,6 @@ def checks(host: Host) -> Iterator[Check]:
     for mode in MEMORY_MODES:
         yield Check(f"memory_policy.{mode}", "/linux/memoryPolicy", memory_policy(mode))
     yield Check("personality", "/linux/personality", linux32)
-    yield Check("network_devices", "/linux/netDevices", network_devices)
     yield Check("resctrl", "/linux/intelRdt", resctrl)
     yield Check("pidfd", "", pidfds)
     yield Check("close_range", "", marks_descriptors)
@@ -170,17 +167,6 @@ def memory_policy(mode: str) -> Callable[[], str]:
 
 def linux32() -> str:
     personality(8)  # PER_LINUX32
-    return ""
-
-
-def network_devices() -> str:
-    """What moves them: the library, and the kernel's answer to what it says.  None is moved."""
-    try:
-        connection = connect()
-    except OcirtError as error:
-        raise Unavailable(f"{error.what}: {error.remedy}") from None
-    require(connection.link(index=1), "the kernel does not tell of the loopback")
-    connection.close()
     return ""
 
 

@@ -223,6 +223,7 @@ def test_probe_as_a_user(runtime: Runtime, user: User, tmp_path: Path, host_unch
     assert found["idmap.ranges"] == (True, "by newuidmap and newgidmap")
     assert found["mknod"] == (True, "not here: bound from the host")
     assert found["mount.idmap"] == (False, "an id-mapped mount is root's to make")
+    assert found["network_devices"] == (False, "the host's devices are root's to move")
     assert found["scheduler.SCHED_FIFO"] == (False, "sched_setattr: operation not permitted")
     works, note = found["cgroup.pids" if "cgroup.directory" not in found else "cgroup.directory"]
     assert (works, note.endswith(": permission denied")) == (False, True)

@@ -95,12 +95,12 @@ def test_what_is_missing(trial: object, reason: str) -> None:
 
 
 def test_network_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert process.network_devices() == ""
+    namespaces.connection().close()
     monkeypatch.setattr(rtnetlink, "_library", ())
     monkeypatch.setitem(sys.modules, "pyroute2", None)
     monkeypatch.delitem(sys.modules, "pyroute2.netlink.rtnl.ifinfmsg", raising=False)
     with pytest.raises(Unavailable, match="needs the Python library pyroute2: install"):
-        process.network_devices()
+        namespaces.connection()
 
 
 def test_resctrl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
