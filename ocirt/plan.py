@@ -18,13 +18,14 @@ from ocirt.process_plan import (
     seccomp,
     seccomp_listener,
 )
+from ocirt.stages.binds import CloseDescriptors
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.devices import devices
 from ocirt.stages.directory import make_directory
 from ocirt.stages.hostname import hostname
 from ocirt.stages.limits import LIMITS, oom_score_adj, rlimits, rlimits_when_asked
 from ocirt.stages.masks import masks
-from ocirt.stages.mounts import close_sources, mount_sources, mounts
+from ocirt.stages.mounts import may_be_on_a_disk, mount_sources, mounts, source_names
 from ocirt.stages.namespaces import (
     clone_flags,
     enter_namespaces,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from ocirt.config.views import Config, Linux
+    from ocirt.config.views import Config, Linux, Process
     from ocirt.host import Host
     from ocirt.pipeline import Step
 
@@ -106,7 +107,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
     last = () if early_filter else seccomp(linux, host)
-    sources = (*mount_sources(config, options.bundle), *mapped_sources(config, options.bundle))
+    sources = tuple(all_sources(config, host, options.bundle, in_userns))
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, sources, notify(HOST, options)),
@@ -115,7 +116,11 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("resctrl", HOST, resctrl(HOST, config, host, options)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
         Stage("namespaces", JOINER, enter_namespaces(linux, host) if via_joiner else ()),
-        Stage("sources", BESIDE, close_sources(sources)),
+        Stage(
+            "sources",
+            BESIDE,
+            (CloseDescriptors(source_names(config), "the runtime's copies of what init mounts"),) if sources else (),
+        ),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("resctrl", BESIDE, resctrl(BESIDE, config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),
@@ -181,11 +186,30 @@ def mappings(linux: Linux | None, host: Host) -> Iterator[Step]:
         yield from stage.mappings(linux, host)
 
 
-def mapped_sources(config: Config, bundle: str) -> Iterator[Step]:
+def all_sources(config: Config, host: Host, bundle: str, in_userns: bool) -> Iterator[Step]:
+    """HOST: what the runtime opens or mounts for init.  Only root may do it where no user could."""
+    opened = tuple(mount_sources(config, bundle))
     if any(map(wants_mapping, config.mounts)):
-        from ocirt.stages import idmap as stage
+        from ocirt.stages import idmap
 
-        yield from stage.mapped_sources(config, bundle)
+        opened += tuple(idmap.mapped_sources(config, bundle))
+    yield from opened
+    if opened and in_userns and host.euid == 0 and may_mount(config.process):
+        from ocirt.stages import aside
+
+        yield aside.LockFlags(source_names(config))
+    if not in_userns and any(map(may_be_on_a_disk, config.mounts)):
+        from ocirt.stages import aside
+
+        yield from labelled(config.linux, host, aside.disks(config))
+
+
+def may_mount(process: Process | None) -> bool:
+    """Whether what runs in the container may change its mounts; without a process that is not known."""
+    if process is None:
+        return True
+    sets = process.capabilities
+    return sets is not None and "CAP_SYS_ADMIN" in (*sets.bounding, *sets.permitted)
 
 
 def hooks(place: str, config: Config, options: Options) -> Iterator[Step]:

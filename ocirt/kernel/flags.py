@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # <linux/sched.h>
 CLONE_NEWTIME = 0x80
+CLONE_FILES = 0x400
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
 CLONE_NEWNS = 0x20000

@@ -28,7 +28,7 @@ from ocirt.kernel.flags import (
 from ocirt.pipeline import Step
 from ocirt.stages.binds import CloseDescriptors, OpenSource, close_named
 from ocirt.stages.mappings import mapping_text
-from ocirt.stages.mounts import host_source
+from ocirt.stages.mounts import host_source, is_of_an_earlier_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 
 TYPE_CHECKING = False
@@ -145,6 +145,9 @@ def mapped_sources(config: Config, bundle: str) -> Iterator[Step]:
             yield MakeUserNamespace(mount.at, made[maps], maps)
         namespace = JOINED if maps is None else made[maps]
         source = host_source(mount, bundle)
+        if is_of_an_earlier_mount(config, number, bundle):
+            what = "the ids of what an earlier mount brings into the container cannot be mapped"
+            raise OcirtError("unsupported", what, at=f"{mount.at}/source", remedy="name its source on the host")
         mapped = AT_RECURSIVE if is_recursive(mount) else 0
         yield OpenMappedSource(mount.at, f"mount/{number}", source, options.flags, namespace, mapped, propagation)
     if made:

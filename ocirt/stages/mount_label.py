@@ -9,6 +9,7 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.pipeline import Step
+from ocirt.stages.aside import MountDisk
 from ocirt.stages.cgroup_mounts import MountCgroups
 from ocirt.stages.masks import MaskPath
 from ocirt.stages.mounts import Mount
@@ -54,7 +55,7 @@ class LabelQueues(Step):
 
 
 def labelled(steps: Iterable[Step], label: str, at: str, host: Host) -> Iterator[Step]:
-    """The steps of mounts() or masks(), each new file system with the label.  A bind keeps what its files have.
+    """The steps of mounts(), disks() or masks(), each new file system with the label.  A bind keeps what its files have.
 
     Without SELinux there are no labels, and nothing is to be done.  Raises ConfigError for what is no label.
     """
@@ -66,7 +67,7 @@ def labelled(steps: Iterable[Step], label: str, at: str, host: Host) -> Iterator
         return
     for step in steps:
         kind = step.fstype if isinstance(step, Mount) else ""
-        if isinstance(step, (Mount, MountCgroups, MaskPath)) and kind not in WITHOUT_OPTION:
+        if isinstance(step, (Mount, MountDisk, MountCgroups, MaskPath)) and kind not in WITHOUT_OPTION:
             step.data = with_label(step.data, label)
         yield step
         if isinstance(step, Mount) and kind == QUEUES:

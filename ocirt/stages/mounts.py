@@ -13,7 +13,7 @@ from ocirt import system as os
 from ocirt.config.mountopts import parse_options, wants_mapping
 from ocirt.errors import ConfigError, KernelError, OcirtError
 from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT
-from ocirt.stages.binds import Bind, CloseDescriptors, OpenSource, bind_sysfs
+from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
 from ocirt.stages.cgroup_mounts import cgroup_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, clean, open_mounted, place_in_root
@@ -32,30 +32,47 @@ if TYPE_CHECKING:
 
 DIRECTORY_ONLY = ("proc", "sysfs")
 
+# Types that are on no disk, to save a look at the source.
+_WITHOUT_DISK = frozenset(("none", "tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"))
+
 
 def read_only_late(kind: str, destination: str) -> bool:
     """Whether "ro" waits until the end: devices, links and mount points are still to be made in there."""
     return kind == "tmpfs" or clean(destination) == "/dev"
 
 
+def may_be_on_a_disk(mount: MountView) -> bool:
+    """Whether the source may be a block device, which the runtime mounts (aside.py)."""
+    return (mount.type or "none") not in _WITHOUT_DISK and (mount.source or "").startswith("/")
+
+
 class Mount(MountStep):
     """Mount a file system.
 
+    name: key in box.fds, where the runtime may have mounted it, detached.
     flags: MS_*.  data: as mount(2) takes it.  copy_up: fill the new tmpfs with what it covers.
     sysfs_fallback: in a user namespace that does not own the network namespace, or whose /sys has parts covered, a
     new sysfs is not permitted; bind the host's.
     """
 
-    __slots__ = ("copy_up", "data", "flags", "fstype", "sysfs_fallback")
+    __slots__ = ("copy_up", "data", "flags", "fstype", "name", "sysfs_fallback")
 
     def __init__(
-        self, at: str, source: str, target: str, fstype: str, options: MountOptions, sysfs_fallback: bool = False
+        self,
+        at: str,
+        source: str,
+        target: str,
+        fstype: str,
+        options: MountOptions,
+        name: str,
+        sysfs_fallback: bool = False,
     ) -> None:
         super().__init__(at, source, target, options)
+        self.name = name
         self.fstype = fstype
         self.flags = options.flags & ~MS_RDONLY if read_only_late(fstype, target) else options.flags
         self.data = options.data
-        self.copy_up = "tmpcopyup" in options.extensions and fstype == "tmpfs"
+        self.copy_up = "tmpcopyup" in options.extensions
         self.sysfs_fallback = sysfs_fallback
 
     def describe(self) -> str:
@@ -101,6 +118,10 @@ class Mount(MountStep):
     def _mount(self, box: Box, target: int, data: str) -> int:
         """mount(2) on the directory by descriptor: it is the current directory then, "." needs no look-up."""
         kernel = box.kernel
+        if self.name in box.fds:
+            mounted: int = box.fds.pop(self.name)
+            kernel.move_mount(mounted, "", target, "")
+            return mounted
         kernel.fchdir(target)
         try:
             kernel.mount(self.source, ".", self.fstype, self.flags, data)
@@ -140,6 +161,8 @@ class Remount(MountStep):
 def options_of(mount: MountView) -> MountOptions:
     """The mount's options, checked.  Raises ConfigError."""
     options = parse_options(mount.options)
+    if "tmpcopyup" in options.extensions and (mount.type != "tmpfs" or options.flags & (MS_BIND | MS_REMOUNT)):
+        raise ConfigError("rule", "tmpcopyup is for a new tmpfs only", f"{mount.at}/options")
     if options.bind:
         ignore_data(options, f"{mount.at}/options")
     return options
@@ -178,18 +201,31 @@ def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
     if "user" in new | joined or "mount" not in new:
         for number, mount in enumerate(config.mounts):
             options = options_of(mount)
-            if options.bind and not options.flags & MS_REMOUNT and not wants_mapping(mount):
+            if wants_mapping(mount) or is_of_an_earlier_mount(config, number, bundle):
+                continue
+            if options.bind and not options.flags & MS_REMOUNT:
                 yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), options.flags)
 
 
-def close_sources(opened: tuple[Step, ...]) -> Iterator[Step]:
-    """BESIDE: init has its copies; the runtime, which may stay in the foreground, must not hold the mounts.
+def is_of_an_earlier_mount(config: Config, number: int, bundle: str) -> bool:
+    """Whether the source of mount `number` is in the container, where an earlier one of the list will be mounted.
 
-    opened: the steps that opened them.
+    By text alone; a source that a symbolic link leads there is taken as it is before the mounts.
     """
-    names = tuple(step.name for step in opened if isinstance(step, OpenSource))
-    if names:
-        yield CloseDescriptors(names, "the bind sources in the runtime")
+    source = config.mounts[number].source or ""
+    source = clean(source if source.startswith("/") else f"{bundle}/{source}")
+    root = config.root.path if config.root else ""
+    root = clean(root if root.startswith("/") else f"{bundle}/{root}")
+    if not source.startswith(f"{root}/"):
+        return False
+    place = source.removeprefix(root)
+    return any(f"{place}/".startswith(f"{clean(earlier.destination)}/") for earlier in config.mounts[:number])
+
+
+def source_names(config: Config) -> tuple[str, ...]:
+    """Where in box.fds the runtime may have put what init mounts.  It closes them when init has its copies: it may
+    stay in the foreground, and must not hold the mounts."""
+    return tuple(f"mount/{number}" for number in range(len(config.mounts)))
 
 
 def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
@@ -207,4 +243,4 @@ def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
             yield cgroup_mount(mount, target, options, host, "cgroup" in kinds)
         else:
             fallback = mount.type == "sysfs" and ("user" in kinds or host.userns)
-            yield Mount(mount.at, source, target, mount.type or "", options, fallback)
+            yield Mount(mount.at, source, target, mount.type or "", options, f"mount/{number}", fallback)

@@ -10,12 +10,16 @@ import _stat as stat  # the public module is Python: 0.1 ms
 from ocirt import system as os
 from ocirt.config.mountopts import mount_attributes
 from ocirt.errors import KernelError
+from ocirt.kernel.flags import MS_DIRSYNC, MS_LAZYTIME, MS_MANDLOCK, MS_SYNCHRONOUS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.box import Box
 
 _BLOCK = 1 << 20  # bytes per read
+
+# What mount(2) hands to the file system, by fsconfig(2)'s words; the others of MS_* are the mount's.
+_SUPERBLOCK = ((MS_SYNCHRONOUS, "sync"), (MS_DIRSYNC, "dirsync"), (MS_LAZYTIME, "lazytime"), (MS_MANDLOCK, "mand"))
 
 
 def mount_with_copy(box: Box, target: int, source: str, flags: int, data: str) -> int:
@@ -47,6 +51,9 @@ def detached_tmpfs(box: Box, source: str, flags: int, data: str) -> int:
     context = kernel.fsopen("tmpfs")
     try:
         kernel.fsconfig_string(context, "source", source)
+        for flag, word in _SUPERBLOCK:
+            if flags & flag:
+                kernel.fsconfig_flag(context, word)
         for option in split_options(data):
             key, equals, value = option.partition("=")
             if equals:

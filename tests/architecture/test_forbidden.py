@@ -41,6 +41,7 @@ BY_PATH = set(
 )
 # Calls without dir_fd in stages, and what they open: nothing of these lies in an image.
 HOST_PATHS = {
+    "ocirt.stages.aside: os.stat(path)": "a mount's source",
     "ocirt.stages.cgroup_v1: os.open(f'{self.outside}/tasks', os.O_WRONLY | os.O_CLOEXEC)": "a cgroup",
     "ocirt.stages.cgroup_v2: os.open(directory, os.O_RDONLY | os.O_CLOEXEC)": "a cgroup",
     "ocirt.stages.cgroup_v2: os.open(f'{directory}/cgroup.procs', os.O_WRONLY | os.O_CLOEXEC)": "a cgroup",

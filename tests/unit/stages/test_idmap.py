@@ -15,7 +15,7 @@ from ocirt.kernel import flags as f
 from ocirt.pipeline import Step
 from ocirt.stages.binds import CloseDescriptors, OpenSource
 from ocirt.stages.idmap import MakeUserNamespace, OpenMappedSource, mapped_sources
-from ocirt.stages.mounts import close_sources, mount_sources
+from ocirt.stages.mounts import mount_sources, source_names
 from tests.support.recorder import kernel_error, recorded_box
 
 ONE = [{"containerID": 0, "hostID": 5000, "size": 10}]
@@ -158,6 +158,14 @@ def test_refused(mount: dict[str, Any], at: str, what: str) -> None:
     assert (caught.value.code, caught.value.at) == ("rule", at)
 
 
+def test_what_an_earlier_mount_brings_cannot_be_mapped() -> None:
+    brought = {**entry("bind", "idmap", uids=ONE, gids=ONE), "source": "/bundle/rootfs/a/b"}
+    value = Config({"root": {"path": "rootfs"}, "mounts": [entry("bind"), brought], "linux": {}})
+    with pytest.raises(OcirtError) as caught:
+        list(mapped_sources(value, "/bundle"))
+    assert (caught.value.code, caught.value.at) == ("unsupported", "/mounts/1/source")
+
+
 def test_namespace_is_made_and_its_process_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[tuple[int, int]] = []
     monkeypatch.setattr(system, "waitpid", lambda pid, how: waited.append((pid, how)))
@@ -231,10 +239,8 @@ def test_without_the_right_to_copy_a_mount_init_must_not_try_without_the_mapping
 
 
 def test_the_runtime_lets_go_of_the_sources() -> None:
-    planned = tuple(steps(entry("bind"), entry("bind", "idmap"), **USER))
-    (closing,) = close_sources(planned)
+    closing = CloseDescriptors(source_names(Config({"mounts": [entry("bind"), entry(), entry("bind")]})), "them")
     box, kernel = recorded_box()
-    box.fds = {"mount/0": 8, "mount/1": 9, "other": 10}
+    box.fds = {"mount/0": 8, "mount/2": 9, "other": 10}
     closing.apply(box)
     assert (kernel.calls, box.fds) == ([("close", 8), ("close", 9)], {"other": 10})
-    assert list(close_sources(())) == []

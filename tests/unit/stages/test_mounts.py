@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ocirt import log
+from ocirt.config.mountopts import FLAG, TABLE
 from ocirt.config.views import Config
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.host import Host
@@ -186,3 +187,50 @@ def test_remount() -> None:
         ("mount", "source", ".", "", f.MS_REMOUNT | f.MS_RDONLY, "size=1"),
         ("close", 6),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("sysfs", ()), ("none", ("bind",)), ("tmpfs", ("bind",)), ("tmpfs", ("remount",)), ("", ())]
+)
+def test_copy_up_is_for_a_new_tmpfs(kind: str, options: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        steps(entry("/a", kind, "tmpcopyup", *options))
+    assert (caught.value.code, caught.value.at) == ("rule", "/mounts/0/options")
+
+
+FLAGS = [
+    row
+    for row in TABLE
+    if row[3] == FLAG and row[1] and row[0] not in ("bind", "rbind", "remount", "ro")  # these have tests of their own
+]
+
+
+@pytest.mark.parametrize("option", FLAGS)
+def test_each_flag_reaches_the_kernel(option: tuple[str, int, int, str]) -> None:
+    """Those that no container can see, as well: iversion, silent, mand."""
+    box, kernel = recorded_box(**{**ANSWERS, "make_in_root": (5, True)})
+    steps(entry("/a", "tmpfs", option[0]))[0].apply(box)
+    assert [call for call in kernel.calls if call[0] == "mount"] == [("mount", "source", ".", "tmpfs", option[1], "")]
+
+
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        ("/bundle/rootfs/a/b", 0),
+        ("rootfs/a", 0),
+        ("rootfs/../rootfs//a/", 0),
+        ("/bundle/rootfs/ab", 1),
+        ("/bundle/rootfs", 1),
+        ("/bundle/rootfs/c", 1),
+        ("/a", 1),
+    ],
+)
+def test_source_in_the_container_waits_for_the_mount_that_brings_it(source: str, opened: int) -> None:
+    value = Config(
+        {
+            "root": {"path": "rootfs"},
+            "mounts": [entry("/a"), entry("/b", "none", "bind", source=source), entry("/c")],
+            "linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]},
+        }
+    )
+    assert len(list(mount_sources(value, "/bundle"))) == opened

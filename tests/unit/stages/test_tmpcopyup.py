@@ -30,10 +30,12 @@ def test_split_options(data: str, options: list[str]) -> None:
 
 def test_detached_tmpfs() -> None:
     box, kernel = recorded_box(fsopen=5, fsmount=6)
-    assert detached_tmpfs(box, "name", f.MS_NODEV | f.MS_RDONLY, "size=4k,noswap") == 6
+    assert detached_tmpfs(box, "name", f.MS_NODEV | f.MS_RDONLY | f.MS_DIRSYNC | f.MS_LAZYTIME, "size=4k,noswap") == 6
     assert kernel.calls == [
         ("fsopen", "tmpfs"),
         ("fsconfig_string", 5, "source", "name"),
+        ("fsconfig_flag", 5, "dirsync"),
+        ("fsconfig_flag", 5, "lazytime"),
         ("fsconfig_string", 5, "size", "4k"),
         ("fsconfig_flag", 5, "noswap"),
         ("fsconfig_create", 5),
