@@ -107,7 +107,8 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
     last = () if early_filter else seccomp(linux, host)
-    sources = tuple(all_sources(config, host, options.bundle, in_userns))
+    links = copied_links(config, options.bundle)
+    sources = tuple(all_sources(config, host, options.bundle, in_userns, links))
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, sources, notify(HOST, options)),
@@ -137,7 +138,12 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
             network(config),
         ),
         Stage("rootfs", INIT, prepare_root(config, options.bundle, options.no_pivot)),
-        Stage("mounts", INIT, labelled(linux, host, mounts(config, host, options.bundle)), notify(INIT, options)),
+        Stage(
+            "mounts",
+            INIT,
+            labelled(linux, host, mounts(config, host, options.bundle, links)),
+            notify(INIT, options),
+        ),
         Stage("devices", INIT, devices(config)),
         Stage("hooks", INIT, hooks(INIT, config, options)),
         Stage("hooks", ANSWER, hooks(ANSWER, config, options)),
@@ -186,9 +192,17 @@ def mappings(linux: Linux | None, host: Host) -> Iterator[Step]:
         yield from stage.mappings(linux, host)
 
 
-def all_sources(config: Config, host: Host, bundle: str, in_userns: bool) -> Iterator[Step]:
+def copied_links(config: Config, bundle: str) -> dict[int, Step]:
+    if not any("copy-symlink" in mount.options for mount in config.mounts):
+        return {}
+    from ocirt.stages import copylink
+
+    return copylink.links(config, bundle)
+
+
+def all_sources(config: Config, host: Host, bundle: str, in_userns: bool, links: dict[int, Step]) -> Iterator[Step]:
     """HOST: what the runtime opens or mounts for init.  Only root may do it where no user could."""
-    opened = tuple(mount_sources(config, bundle))
+    opened = tuple(mount_sources(config, bundle, links))
     if any(map(wants_mapping, config.mounts)):
         from ocirt.stages import idmap
 

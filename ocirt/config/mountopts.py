@@ -81,6 +81,7 @@ TABLE = (
     ("rstrictatime", f.MOUNT_ATTR_STRICTATIME, f.MOUNT_ATTR__ATIME, RECURSIVE),
     ("rnostrictatime", 0, f.MOUNT_ATTR__ATIME, RECURSIVE),
     ("tmpcopyup", 0, 0, EXTENSION),
+    ("copy-symlink", 0, 0, EXTENSION),
     ("idmap", 0, 0, EXTENSION),
     ("ridmap", 0, 0, EXTENSION),
 )

@@ -12,7 +12,7 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.config.mountopts import parse_options, wants_mapping
 from ocirt.errors import ConfigError, KernelError, OcirtError
-from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT
+from ocirt.kernel.flags import MOUNT_ATTR_RDONLY, MS_BIND, MS_RDONLY, MS_REMOUNT
 from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
 from ocirt.stages.cgroup_mounts import cgroup_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
@@ -21,7 +21,7 @@ from ocirt.stages.tmpcopyup import mount_with_copy, split_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from ocirt.box import Box
     from ocirt.config.mountopts import MountOptions
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ocirt.pipeline import Step
 
 DIRECTORY_ONLY = ("proc", "sysfs")
+NO_LINKS: Mapping[int, Step] = {}
 
 # Types that are on no disk, to save a look at the source.
 _WITHOUT_DISK = frozenset(("none", "tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"))
@@ -72,6 +73,8 @@ class Mount(MountStep):
         self.fstype = fstype
         self.flags = options.flags & ~MS_RDONLY if read_only_late(fstype, target) else options.flags
         self.data = options.data
+        if read_only_late(fstype, target):
+            self.attr_set &= ~MOUNT_ATTR_RDONLY
         self.copy_up = "tmpcopyup" in options.extensions
         self.sysfs_fallback = sysfs_fallback
 
@@ -189,10 +192,10 @@ def host_source(mount: MountView, bundle: str) -> str:
     return mount.source if mount.source.startswith("/") else f"{bundle}/{mount.source}"
 
 
-def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
+def mount_sources(config: Config, bundle: str, links: Container[int] = ()) -> Iterator[Step]:
     """HOST: the sources of binds that init will not be able to reach, as detached mounts box.fds["mount/N"].
 
-    Those of id-mapped mounts are in idmap.py.
+    Those of id-mapped mounts are in idmap.py.  links: numbers of mounts that are links to copy, see copylink.py.
 
     In a user namespace init may lack the right to walk to a source; in a joined mount namespace the
     path may lead elsewhere; in the host's own the bind would be a peer of the source, and hand mounts on to it.
@@ -201,7 +204,7 @@ def mount_sources(config: Config, bundle: str) -> Iterator[Step]:
     if "user" in new | joined or "mount" not in new:
         for number, mount in enumerate(config.mounts):
             options = options_of(mount)
-            if wants_mapping(mount) or is_of_an_earlier_mount(config, number, bundle):
+            if number in links or wants_mapping(mount) or is_of_an_earlier_mount(config, number, bundle):
                 continue
             if options.bind and not options.flags & MS_REMOUNT:
                 yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), options.flags)
@@ -228,14 +231,19 @@ def source_names(config: Config) -> tuple[str, ...]:
     return tuple(f"mount/{number}" for number in range(len(config.mounts)))
 
 
-def mounts(config: Config, host: Host, bundle: str) -> Iterator[Step]:
-    """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported")."""
+def mounts(config: Config, host: Host, bundle: str, links: Mapping[int, Step] = NO_LINKS) -> Iterator[Step]:
+    """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported").
+
+    links: what is done in place of mounts whose source is a link to copy, by their number; see copylink.py.
+    """
     kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
     for number, mount in enumerate(config.mounts):
         options = options_of(mount)
         target = clean(mount.destination)
         source = mount.source or "none"
-        if options.flags & MS_REMOUNT:
+        if number in links:
+            yield links[number]
+        elif options.flags & MS_REMOUNT:
             yield Remount(mount.at, source, target, options)
         elif options.flags & MS_BIND:
             yield Bind(mount.at, host_source(mount, bundle), target, options, f"mount/{number}")

@@ -246,7 +246,8 @@ def finish_root(config: Config) -> Iterator[Step]:
     for mount in config.mounts:
         options = parse_options(mount.options)
         kind = "" if options.bind else mount.type or ""
-        if options.flags & MS_RDONLY and read_only_late(kind, mount.destination):
+        read_only = options.flags & MS_RDONLY or options.attr_set & MOUNT_ATTR_RDONLY
+        if read_only and read_only_late(kind, mount.destination):
             yield SetReadonly(mount.at, clean(mount.destination))
     if config.root is not None and config.root.readonly:
         yield SetReadonly("/root/readonly", "/")

@@ -68,15 +68,15 @@ def test_every_mount_option_is_recognised(runtime: Runtime, bundle: Bundle, docu
         target = f"/mnt/{name}"
         if name == "remount":
             bundle.mount(target, "tmpfs", "tmpfs").mount(target, "tmpfs", "tmpfs", "remount", "ro")
-        elif name in ("bind", "rbind"):
-            bundle.bind(bundle.path / "source", target, name)
+        elif name in ("bind", "rbind", "copy-symlink"):
+            bundle.bind(bundle.path / "source", target, "bind", name)
         elif name in ("idmap", "ridmap"):
             bundle.bind(bundle.path / "source", target, "rbind", name)
             for which in ("uidMappings", "gidMappings"):
                 bundle.mounts[-1][which] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
         else:
             bundle.mount(target, "tmpfs", "tmpfs", name)
-    out = runtime.inside(bundle, "grep -o ' /mnt/[a-z]* ' /proc/self/mountinfo | sort -u")
+    out = runtime.inside(bundle, "grep -o ' /mnt/[a-z-]* ' /proc/self/mountinfo | sort -u")
     assert {line.strip().removeprefix("/mnt/") for line in out.splitlines()} == set(document["mountOptions"])
 
 

@@ -89,6 +89,7 @@ ELSEWHERE = {
     "remount": "test_remount",
     "silent": "test_silent_and_loud",
     "loud": "test_silent_and_loud",
+    "copy-symlink": "test_a_link_is_copied",
     "tmpcopyup": "tests/e2e/test_mounts.py::test_tmpfs_copy_up",
     "idmap": "tests/e2e/test_idmap.py",
     "ridmap": "tests/e2e/test_idmap.py",
@@ -422,6 +423,51 @@ def test_source_in_the_container_as_earlier_mounts_made_it(runtime: Runtime, bun
     assert runtime.inside(bundle, "cat /srv/file") == "of the host\n"
 
 
+COPIED_LINKS = pytest.mark.differs(runc="not in this version", crun="not in this version")
+
+
+@COPIED_LINKS
+@pytest.mark.parametrize("userns", [False, True])
+def test_a_link_is_copied(runtime: Runtime, bundle: Bundle, userns: bool) -> None:
+    """podman's no-dereference: the link itself, wherever it leads; and any other source is bound."""
+    source = bundle.path / "source"
+    source.mkdir()
+    (source / "link").symlink_to("../of/the/host")
+    (source / "file").write_text("bound\n")
+    if userns:
+        bundle.user_namespace()
+    bundle.bind(source / "link", "/new/deep/link", "rbind", "copy-symlink")
+    bundle.bind(source / "file", "/file", "rbind", "copy-symlink")
+    assert runtime.inside(bundle, "readlink /new/deep/link; cat /file") == "../of/the/host\nbound\n"
+
+
+@COPIED_LINKS
+def test_a_copied_link_stays_in_the_root(runtime: Runtime, bundle: Bundle) -> None:
+    """Whatever stands on its way in the image; the same link there already is kept."""
+    (bundle.path / "link").symlink_to("/text")
+    (bundle.root / "away").symlink_to("../../../../../tmp")
+    (bundle.root / "same").symlink_to("/text")
+    for target in ("/away/link", "/same"):
+        bundle.bind(bundle.path / "link", target, "bind", "copy-symlink")
+    assert runtime.inside(bundle, "readlink /tmp/link; readlink /same") == "/text\n/text\n"
+    assert not Path("/tmp/link").is_symlink()
+
+
+@COPIED_LINKS
+def test_a_link_where_another_file_is(runtime: Runtime, bundle: Bundle, host_unchanged: Callable[[], Any]) -> None:
+    (bundle.path / "link").symlink_to("/text")
+    bundle.bind(bundle.path / "link", "/etc/passwd", "bind", "copy-symlink")
+    with host_unchanged():
+        assert refused(runtime, bundle) == ("step-failed", "", "symlinkat", errno.EEXIST)
+
+
+def test_rro_of_dev_comes_last(runtime: Runtime, bundle: Bundle) -> None:
+    """Devices and links are still to be made in it, as with ro."""
+    bundle.mounts[1]["options"].append("rro")
+    script = "stat -c %t:%T /dev/null; touch /dev/x 2>/dev/null || echo refused; echo >/dev/null"
+    assert runtime.inside(bundle, script) == "1:3\nrefused\n"
+
+
 # -- what is refused
 
 
@@ -445,6 +491,8 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str, str, int]]] = [
     ({"source": "/", "options": ["bind", "nosiud"]}, ("rule", "/options", "", 0)),
     ({"source": "/bin/busybox", "options": ["bind"]}, ("step-failed", "", "move_mount", errno.ENOTDIR)),
     ({"type": "sysfs", "options": ["tmpcopyup"]}, ("rule", "/options", "", 0)),
+    ({"type": "tmpfs", "options": ["copy-symlink"]}, ("rule", "/options", "", 0)),
+    ({"source": "/", "options": ["bind", "src-nofollow"]}, ("rule", "/options", "", 0)),
     ({"type": "tmpfs", "options": [1]}, ("schema", "/options/0", "", 0)),
     ({"type": "tmpfs", "options": "ro"}, ("schema", "/options", "", 0)),
     ({"type": "none", "options": ["remount", "ro"]}, ("step-failed", "", "mount", errno.EINVAL)),

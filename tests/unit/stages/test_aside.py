@@ -146,7 +146,7 @@ def bind(**process: Any) -> Config:
     ],
 )
 def test_who_could_take_flags_back(process: dict[str, Any], euid: int, locked: bool) -> None:
-    planned = all_sources(bind(**process), Host(euid=euid), "/b", True)
+    planned = all_sources(bind(**process), Host(euid=euid), "/b", True, {})
     assert [isinstance(step, aside.LockFlags) for step in planned] == [False, True][: 1 + locked]
 
 
@@ -191,6 +191,6 @@ def test_what_may_be_a_disk(kind: str | None, source: str, options: list[str], p
 
 def test_a_disk_is_mounted_by_the_runtime_outside_of_user_namespaces() -> None:
     config = Config({"mounts": [{"destination": "/a", "source": "/dev/x", "type": "ext4"}]})
-    told = [(step.at, step.describe()) for step in all_sources(config, Host(), "/b", False)]
+    told = [(step.at, step.describe()) for step in all_sources(config, Host(), "/b", False, {})]
     assert told == [("/mounts/0", "mount ext4 from the disk /dev/x, if it is one")]
-    assert list(all_sources(config, Host(), "/b", True)) == []
+    assert list(all_sources(config, Host(), "/b", True, {})) == []

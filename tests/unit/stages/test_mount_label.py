@@ -14,7 +14,8 @@ from ocirt.errors import ConfigError, OcirtError
 from ocirt.host import Host
 from ocirt.pipeline import INIT
 from ocirt.plan import Options, make_plan
-from ocirt.stages.mount_label import MQUEUE_MAGIC, LabelQueues, with_label
+from ocirt.stages.aside import disks
+from ocirt.stages.mount_label import MQUEUE_MAGIC, LabelQueues, labelled, with_label
 from tests.support.recorder import recorded_box
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
@@ -63,6 +64,12 @@ def test_which_mounts_are_labelled() -> None:
         ("/own", "context=u:r:t:s0"),
         ("/sys/fs/cgroup", f"mode=755,{CONTEXT}"),
     ]
+
+
+def test_a_disk_is_labelled_where_the_runtime_mounts_it() -> None:
+    config = Config({"mounts": [{"destination": "/a", "type": "ext4", "source": "/dev/x"}]})
+    (step,) = labelled(disks(config), LABEL, "/linux/mountLabel", Host(selinux=True))
+    assert getattr(step, "data", None) == CONTEXT
 
 
 def test_covers_of_masked_directories_are_labelled() -> None:
