@@ -160,8 +160,10 @@ def is_mapping_option(option: str) -> bool:
 
 
 def wants_mapping(mount: Mount) -> bool:
-    """Whether the mount is to be id-mapped (stages/idmap.py)."""
-    return bool(mount.uid_mappings or mount.gid_mappings) or any(map(is_mapping_option, mount.options))
+    """Whether the mount is to be id-mapped (stages/idmap.py).  Every mount is asked: quick where the answer is no."""
+    if mount.raw.get("uidMappings") or mount.raw.get("gidMappings"):
+        return True
+    return "idmap" in ",".join(mount.options) and any(map(is_mapping_option, mount.options))
 
 
 def mapping_pointer(mount: Mount) -> str:

@@ -55,7 +55,7 @@ class LabelQueues(Step):
 
 
 def labelled(steps: Iterable[Step], label: str, at: str, host: Host) -> Iterator[Step]:
-    """The steps of mounts(), disks() or masks(), each new file system with the label.  A bind keeps what its files have.
+    """The steps, each new file system with the label.  A bind keeps what its files have.
 
     Without SELinux there are no labels, and nothing is to be done.  Raises ConfigError for what is no label.
     """
