@@ -168,6 +168,12 @@ is 1 sh -c 'engine ps -q | wc -l'
 mkdir -p "$WORK/tmp/lower"; echo low >"$WORK/tmp/lower/file"
 is low engine run --rm -v "$WORK/tmp/lower:/o:O" box sh -c 'echo up >/o/new; cat /o/file'
 is file ls "$WORK/tmp/lower"
+mkdir -p "$WORK/tmp/owned"
+touch "$WORK/tmp/owned/file"
+mapped="--uidmap 0:100000:1000 --gidmap 0:100000:1000"
+is 65534 engine run --rm $mapped -v "$WORK/tmp/owned:/o" box stat -c %u /o/file
+is 0 engine run --rm $mapped -v "$WORK/tmp/owned:/o:idmap" box sh -c 'touch /o/new; stat -c %u /o/file'
+is 0 stat -c %u "$WORK/tmp/owned/new"
 is page engine run --rm --mount type=image,source=box,destination=/image box cat /image/www/index.html
 
 ## privileged
