@@ -248,7 +248,7 @@ def test_a_signal(runtime: Runtime, one: Bundle, host_unchanged: Callable, tmp_p
             assert "a0" not in names()
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 1
-    assert picture() == before
+    poll(lambda: picture() == before, f"{picture()} is not {before}")
 
 
 def test_a_name_that_is_taken(runtime: Runtime, one: Bundle, keeper: int, host_unchanged: Callable) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ocirt.kernel import live
 from ocirt.kernel.flags import CLONE_NEWNET
+from tests.support.runtime import poll
 
 MAC = "02:11:22:33:44:55"
 
@@ -57,6 +58,15 @@ def make_veth(name: str, peer: str, *, addresses: bool = True) -> None:
     if addresses:
         ip("route", "add", "10.44.0.0/16", "via", "10.9.0.7")
         ip("-6", "route", "add", "fd99::/64", "via", "fd77::7")
+    wanted = ("fd77::1", "fd77::2") if addresses else ()
+    poll(lambda: settled((name, peer), wanted), "the kernel's own routes for the devices")
+
+
+def settled(names: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether the kernel has done what "up" does not wait for: the carrier, and the routes that wait for that."""
+    states = {one["operstate"] for one in json.loads(ip("-json", "link")) if one["ifname"] in names}
+    routes = "".join(ip(family, "route", "show", "table", "all") for family in ("-4", "-6"))
+    return states == {"UP"} and "linkdown" not in routes and all(f"local {one} dev" in routes for one in wanted)
 
 
 def addresses(name: str, pid: int = 0) -> list[str]:
