@@ -109,6 +109,24 @@ def test_unknown_names_are_ignored(runtime: Runtime, bundle: Bundle) -> None:
     assert "not permitted" in runtime.inside(bundle, "mkdir /x 2>&1 || true")
 
 
+@pytest.mark.only_ocirt("runc says so in its init's log, crun does not")
+def test_unknown_names_are_told_to_the_debug_log(runtime: Runtime, bundle: Bundle) -> None:
+    profile(bundle, "SCMP_ACT_ALLOW", {"names": ["nonesuch_call"], "action": "SCMP_ACT_ERRNO"}).script("true").save()
+    result = runtime.ok("run", "--bundle", str(bundle.path), bundle.id, options=("--debug",))
+    assert result.err.count('unknown seccomp syscall \\"nonesuch_call\\" ignored') == 1
+
+
+def test_tests_of_one_argument_mean_either(runtime: Runtime, bundle: Bundle) -> None:
+    """Of several arguments, all."""
+    alarm, same = 37, [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (2, 4)]
+    rule = {"names": ["alarm"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95, "args": same}
+    profile(bundle, "SCMP_ACT_ALLOW", rule)
+    script = "; ".join(f"probe syscall {alarm} {number}" for number in (2, 3, 4))
+    assert runtime.inside(bundle, script).split() == ["EOPNOTSUPP", "ok", "EOPNOTSUPP"]
+    rule["args"] = [same[0], {"index": 1, "value": 7, "op": "SCMP_CMP_EQ"}]  # the probe passes 0 there
+    assert runtime.inside(bundle, script).split() == ["ok", "ok", "ok"]
+
+
 def test_exec_is_filtered_too(runtime: Runtime, bundle: Bundle) -> None:
     profile(bundle, "SCMP_ACT_ALLOW", {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"})
     runtime.launch(bundle.args("/bin/probe", "pause"))
