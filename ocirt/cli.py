@@ -39,6 +39,8 @@ COMMANDS = {
     "resume": "let a paused container go on",
     "update": "change the resource limits of a container",
     "events": "report out-of-memory events and resource usage as JSON lines",
+    "checkpoint": "save a running container to files, by CRIU",
+    "restore": "restore a container from the files of a checkpoint",
     "delete": "remove a stopped container and what create made for it",
     "spec": "write a config.json to start from",
     "features": "print what this runtime supports as JSON",

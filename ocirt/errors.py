@@ -34,6 +34,7 @@ CODES = {
     "network": "a network device of linux.netDevices cannot be moved into the container",
     "resctrl": "the container's resctrl group (linux.intelRdt) cannot be made or used",
     "console": "the terminal or its console socket is missing or not wanted",
+    "criu": "CRIU could not do it, is missing, or too old",
     "hook": "a hook failed or ran past its timeout",
     "init-died": "the container's init process died before it was ready",
     "timeout": "a wait ran past its bound",

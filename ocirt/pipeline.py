@@ -24,6 +24,7 @@ BESIDE = "beside"  # the runtime, while init waits for GO
 JOINER = "joiner"  # the process that enters existing namespaces
 ANSWER = "answer"  # the runtime, while init waits for what it asked for; the stage's name is the question
 INIT = "init"  # the container's first process, up to READY
+CRIU = "criu"  # the runtime, while CRIU waits in a restore; the stage's name is what CRIU notifies of
 START = "start"  # the same process, after `start`
 
 ENDING_SIGNALS = (1, 2, 3, 15)  # SIGHUP SIGINT SIGQUIT SIGTERM

@@ -71,8 +71,9 @@ def features() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"ocirt.version": __version__},
-        "potentiallyUnsafeConfigAnnotations": [ANNOTATION],  # any property of the container's unit
+        "annotations": {"ocirt.version": __version__, "org.opencontainers.runc.checkpoint.enabled": "true"},
+        # any property of the container's unit; a file whose settings CRIU takes before ours
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION, "org.criu.config"],
     }
 
 

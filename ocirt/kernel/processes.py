@@ -18,6 +18,7 @@ from ocirt.system import fsdecode, listdir
 from ocirt.system import open as os_open
 from ocirt.system import read as read
 from ocirt.system import sched_setaffinity as sched_setaffinity
+from ocirt.system import set_inheritable as set_inheritable
 from ocirt.system import setsid as setsid
 
 TYPE_CHECKING = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirt.cgroups.layout import parse_resctrl_mount
+from ocirt.criu.program import DIRECTORIES, find_program
 from ocirt.kernel import flags as f
 from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.creds import capget, join_session_keyring, personality
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ocirt.host import Host
 
 ALLOW_ALL = bytes.fromhex("0600000000 00ff7f".replace(" ", ""))  # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
-CRIU_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin")
 NO_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 LOW = 64  # descriptors; fewer than any service has
 
@@ -196,8 +196,8 @@ def marks_descriptors() -> str:
 
 def criu() -> str:
     """Checkpoints are made by this program."""
-    for directory in CRIU_DIRECTORIES:
-        if os.access(f"{directory}/criu", os.X_OK):
-            run(f"{directory}/criu", "--version")
-            return f"{directory}/criu"
-    raise Unavailable(f"criu is in none of {' '.join(CRIU_DIRECTORIES)}")
+    found = find_program("criu")
+    if not found:
+        raise Unavailable(f"criu is in none of {' '.join(DIRECTORIES)}")
+    run(found, "--version")
+    return found

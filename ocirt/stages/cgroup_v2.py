@@ -177,14 +177,19 @@ def create_cgroup(config: Config, host: Host, container_id: str, rootless: bool 
     yield from make_cgroup(config, host, container_id, rootless)
     resources = config.linux.resources if config.linux else None
     new_namespace = new_cgroup_namespace(config)
-    uid = owner(config) if new_namespace else None
-    if uid and host.euid in (0, uid):
-        yield OwnCgroup(uid)
+    yield from own_cgroup(config, host)
     late = joins_late(resources)
     if new_namespace or not late:
         yield OpenForBirth()
     if late:
         yield OpenForLater(own_directory(host, "") if new_namespace else "")
+
+
+def own_cgroup(config: Config, host: Host) -> Iterator[Step]:
+    """Place HOST, when it is there: whose it is."""
+    uid = owner(config) if new_cgroup_namespace(config) else None
+    if uid and host.euid in (0, uid):
+        yield OwnCgroup(uid)
 
 
 def join_cgroup(config: Config, host: Host) -> Iterator[Step]:

@@ -12,10 +12,10 @@ from tests.architecture.source import imports, modules
 LAYERS = (
     ("errors", "extras", "log", "options", "remedies", "system", "units"),
     ("kernel",),
-    ("config", "seccomp", "cgroups", "resctrl"),
+    ("config", "seccomp", "cgroups", "resctrl", "criu"),
     ("pipeline", "box", "channel", "container", "host", "hooks", "selfexe"),
     ("stages",),
-    ("plan", "process_plan", "exec_plan"),
+    ("plan", "process_plan", "exec_plan", "restore_plan"),
     ("process", "probe"),
     ("commands",),
     ("cli",),

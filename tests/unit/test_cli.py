@@ -47,7 +47,7 @@ def test_help(words: list[str]) -> None:
     result = ocirt(*words)
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("NAME:\n   ocirt - ")
-    assert f"\n   delete    {cli.COMMANDS['delete']}\n" in result.out
+    assert f"\n   delete      {cli.COMMANDS['delete']}\n" in result.out
     assert "\nGLOBAL OPTIONS:\n   --debug " in result.out
 
 

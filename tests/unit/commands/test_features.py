@@ -85,4 +85,11 @@ def test_cgroups_mounts_and_the_annotations_that_reach_systemd(capfd: pytest.Cap
     assert isinstance(linux, dict)
     assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     assert linux["mountExtensions"] == {"idmap": {"enabled": True}}
-    assert value["potentiallyUnsafeConfigAnnotations"] == ["org.systemd.property."]
+    assert value["potentiallyUnsafeConfigAnnotations"] == ["org.systemd.property.", "org.criu.config"]
+
+
+def test_checkpoints_are_offered_in_runcs_words(capfd: pytest.CaptureFixture[str]) -> None:
+    """podman and containerd look at this annotation."""
+    annotations = document(capfd)["annotations"]
+    assert isinstance(annotations, dict)
+    assert annotations["org.opencontainers.runc.checkpoint.enabled"] == "true"

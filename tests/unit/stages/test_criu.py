@@ -1,0 +1,122 @@
+"""The process that becomes criu, and the root file system it finds."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from ocirt.config.views import Config
+from ocirt.errors import OcirtError
+from ocirt.kernel import flags as f
+from ocirt.pipeline import Step
+from ocirt.stages.criu import AttachRoot, BringLoopbackUpFor, DetachRoot, ExecuteCriu, MakeMountPoint, prepare_root
+from tests.support.recorder import kernel_error, recorded_box
+
+
+def config(*mounts: tuple[str, str, str, list[str]]) -> Config:
+    names = ("destination", "type", "source", "options")
+    return Config({"ociVersion": "1.3.0", "mounts": [dict(zip(names, mount, strict=True)) for mount in mounts]})
+
+
+def planned(value: Config) -> list[str]:
+    steps: list[Step] = list(prepare_root(value, "/b", "/b/rootfs", "/run/x/criu-root"))
+    return [step.describe() for step in steps]
+
+
+def test_the_root_is_attached_anew_when_its_mount_points_are_made() -> None:
+    bind = "bind the root file system /b/rootfs on /run/x/criu-root"
+    assert planned(config()) == [
+        "set the umask to 0022 while preparing",
+        "set the propagation of / to MS_REC|MS_SLAVE",
+        bind,
+        "detach /run/x/criu-root",
+        bind,
+    ]
+
+
+def test_mount_points_on_the_image_only() -> None:
+    mounts = config(
+        ("/proc", "proc", "proc", []),
+        ("/dev", "tmpfs", "tmpfs", []),
+        ("/dev/pts", "devpts", "devpts", []),
+        ("/devices", "tmpfs", "tmpfs", []),
+        ("/data", "none", "data", ["rbind", "ro"]),
+        ("/data/deep", "none", "/srv/deep", ["bind"]),
+        ("/proc/cpuinfo", "none", "/lxcfs", ["bind"]),
+        ("/data", "", "", ["remount", "rw"]),
+        ("/dev/log", "none", "/dev/log", ["bind"]),
+    )
+    assert planned(mounts)[3:-2] == [
+        "make the mount point /proc",
+        "make the mount point /dev",
+        "make the mount point /devices",
+        "bind /b/data on /data (rbind)",
+        "bind /srv/deep on /data/deep (bind)",
+    ]
+
+
+def test_attach_and_detach() -> None:
+    box, kernel = recorded_box(openat=7, open_tree=8)
+    AttachRoot("/root/path", "/b/rootfs", "/place").apply(box)
+    assert box.root == 8
+    DetachRoot("/root/path", "/place").apply(box)
+    clone = f.OPEN_TREE_CLONE | f.AT_RECURSIVE | f.AT_EMPTY_PATH
+    assert kernel.calls == [
+        ("openat", f.AT_FDCWD, "/b/rootfs", os.O_PATH | os.O_DIRECTORY),
+        ("open_tree", 7, "", clone),
+        ("move_mount", 8, "", f.AT_FDCWD, "/place"),
+        ("close", 7),
+        ("close", 8),
+        ("umount2", "/place", f.MNT_DETACH),
+    ]
+
+
+@pytest.mark.parametrize(("place", "refused"), [("/place/data", ""), ("/elsewhere", "possible breakout")])
+def test_a_mount_point_is_in_the_root(place: str, refused: str) -> None:
+    box, kernel = recorded_box(mkdir_in_root=9, path_of=["/place", place])
+    step = MakeMountPoint("/mounts/0", "/data")
+    if refused:
+        with pytest.raises(OcirtError, match=refused):
+            step.apply(box)
+    else:
+        step.apply(box)
+    assert kernel.calls[0] == ("mkdir_in_root", 1002, "/data")
+    assert kernel.calls[-1] == ("close", 9)
+
+
+def test_criu_gets_its_socket_and_the_namespaces_and_nothing_else() -> None:
+    box, kernel = recorded_box(prepare_exec="image")
+    box.fds = {"criu": 11, "namespace/network": 12, "cgroup": 13}
+    ExecuteCriu("/usr/sbin/criu", ("PATH=/bin",)).apply(box)
+    assert kernel.calls == [
+        ("prepare_exec", ("/usr/sbin/criu", "swrk", "11"), ("PATH=/bin",)),
+        ("set_inheritable", 11, True),
+        ("set_inheritable", 12, True),
+        ("execve", "/usr/sbin/criu", "image"),
+    ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_loopback_of_another_namespace(fails: bool) -> None:
+    answers: dict[str, Any] = {"openat": [20, 21]}
+    if fails:
+        answers["loopback_up"] = kernel_error(1, "ioctl")
+    box, kernel = recorded_box(**answers)
+    box.pid = 77
+    step = BringLoopbackUpFor("/linux/namespaces")
+    if fails:
+        with pytest.raises(OSError, match=os.strerror(1)):
+            step.apply(box)
+    else:
+        step.apply(box)
+    assert kernel.calls == [
+        ("openat", 1001, "self/ns/net", os.O_RDONLY),
+        ("openat", 1001, "77/ns/net", os.O_RDONLY),
+        ("setns", 21, f.CLONE_NEWNET),
+        ("loopback_up",),
+        ("setns", 20, f.CLONE_NEWNET),
+        ("close", 21),
+        ("close", 20),
+    ]
