@@ -34,7 +34,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: engines fuzz help check lint test test-root test-guest e2e demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: engines fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -67,6 +67,9 @@ test-guest: ## the tests of cgroup v2, systemd and users, in a Debian guest unde
 
 e2e: .venv/ready stage ## only the tests that run containers (root)
 	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/e2e
+
+faults: .venv/ready ## kill and fail at every step and call, not only at a sample of them; half an hour and more (root)
+	OCIRT_TEST_FAULTS=all $(VENV)/pytest -q -s tests/faults
 
 demo: ## make a bundle from busybox, run a container and show what it printed (root)
 	@$(call needs,$(NEEDS_DEMO))

@@ -22,8 +22,10 @@ Python until the program is executed.
  SAVED ---------------------------------------->  closes this channel, waits on start.sock
  exit 0                                           [exec: does not wait, executes]
 
- start: connect, unlink start.sock, GO -------->  startContainer hooks, seccomp, execve
+ start: connect, unlink start.sock, GO -------->  startContainer hooks
+                          <-------------- EXECUTES  seccomp, execve
  EOF = running / ERROR = failed                   (the accepted end is close-on-exec)
+ EOF without EXECUTES = init died
  poststart
 
  at any time:   <-- ERROR code what stage step at call errno detail remedy
@@ -42,6 +44,7 @@ from ocirt import system as os
 from ocirt.errors import RECORD_FIELDS, OcirtError
 
 GO, ASK, DONE, READY, SAVED, PID, ERROR, LOG = "GO", "ASK", "DONE", "READY", "SAVED", "PID", "ERROR", "LOG"
+EXECUTES = "EXECUTES"
 EOF = ""
 
 # Kind -> how many fields it may have.
@@ -52,6 +55,7 @@ FIELDS = {
     READY: (0,),
     SAVED: (0,),
     PID: (2,),
+    EXECUTES: (0,),
     ERROR: (len(RECORD_FIELDS),),
     LOG: (2,),
 }

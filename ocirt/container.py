@@ -104,7 +104,7 @@ class Container:
                 remedy=f"choose another ID, or remove the old one with: ocirt --root {root} delete {container_id}",
             ) from None
         dirfd = _open_directory(root, container_id)
-        fcntl.flock(dirfd, fcntl.LOCK_EX)  # until the creating process ends: others wait or say "busy"
+        _wait_for_lock(dirfd, container_id)  # until the creating process ends: others wait or say "busy"
         os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
         facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
         container = cls(root, container_id, dirfd, {**facts, "cgroup_wanted": [], **record})
@@ -132,7 +132,7 @@ class Container:
         return cls(root, container_id, dirfd, _read_record(dirfd))
 
     @classmethod
-    def salvage(cls, root: str, container_id: str) -> Container | None:
+    def salvage(cls, root: str, container_id: str, seconds: float = LOCK_DEADLINE) -> Container | None:
         """What is left under this ID without a record that can be read, locked; None when there is no such thing.
 
         Its record holds what the damaged one still tells, and else as much as nothing.  Raises StateError("busy"):
@@ -142,7 +142,7 @@ class Container:
             dirfd = _open_directory(root, container_id)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        _wait_for_lock(dirfd, container_id)
+        _wait_for_lock(dirfd, container_id, seconds)
         record: dict[str, Any] = {name: kind() for name, kind in _RECORD_TYPES.items()} | {"cgroup_wanted": []}
         try:
             _read_record(dirfd)
@@ -191,9 +191,9 @@ class Container:
         fcntl.flock(self.dirfd, fcntl.LOCK_UN)
         self.locked = False
 
-    def lock(self) -> Lock:
-        """The container's lock, for a `with` block.  Raises StateError("busy") after LOCK_DEADLINE seconds."""
-        return Lock(self)
+    def lock(self, seconds: float = LOCK_DEADLINE) -> Lock:
+        """The container's lock, for a `with` block.  Raises StateError("busy") after so many seconds."""
+        return Lock(self, seconds)
 
     # -- what it was made from -------------------------------------------------------------------
 
@@ -354,18 +354,19 @@ class Container:
 
 
 class Lock:
-    """with container.lock(): ...   Waits at most LOCK_DEADLINE seconds for another command.
+    """with container.lock(): ...   Waits a bounded time for another command.
 
     A lock that make() has taken is gone on with.
     """
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, seconds: float) -> None:
         self._container = container
+        self._seconds = seconds
 
     def __enter__(self) -> None:
         if self._container.locked:
             return
-        _wait_for_lock(self._container.dirfd, self._container.id)
+        _wait_for_lock(self._container.dirfd, self._container.id, self._seconds)
         # The record may have changed, or the container may be gone, while this command waited.
         self._container.record = _read_record(self._container.dirfd)
         self._container.locked = True
@@ -374,16 +375,20 @@ class Lock:
         self._container.unlock()
 
 
-def _wait_for_lock(dirfd: int, container_id: str) -> None:
-    deadline = time.monotonic() + LOCK_DEADLINE
+def _wait_for_lock(dirfd: int, container_id: str, seconds: float = LOCK_DEADLINE) -> None:
+    deadline = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(dirfd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
+                from ocirt.lockholder import describe_holder
+
                 raise StateError(
-                    "busy", f"another command has held the lock of {container_id} for {LOCK_DEADLINE:.0f} s"
+                    "busy",
+                    f"another command has held the lock of {container_id} for {seconds:.0f} s{describe_holder(dirfd)}",
+                    remedy="wait for it, or end it; ocirt delete --force ends it and removes the container",
                 ) from None
             time.sleep(0.01)
 

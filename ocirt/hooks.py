@@ -11,6 +11,7 @@ import time
 
 from ocirt import system as os
 from ocirt.errors import OcirtError
+from ocirt.kernel.processes import reap
 from ocirt.pipeline import ENDING_SIGNALS
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SIGKILL = 9
 SIGNALS = range(1, 65)
 KERNEL_ONLY = (9, 19, 32, 33)  # SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own
+END_DEADLINE = 10.0  # seconds for a program that has ended or was killed to be gone
 OUTPUT_TAIL = 2048  # bytes of the hook's output that go into the error
 
 
@@ -93,9 +95,11 @@ def run_program(call: Program, given: bytes) -> None:
         finally:  # a signal that ends the command ends its program too
             if not in_time:
                 os.kill(pid, SIGKILL)
-            status = os.waitpid(pid, 0)[1]
+            status = reap(pid, END_DEADLINE)
         if not in_time:
             raise _failed(call, f"{call.kind} ran past specified timeout of {float(call.timeout or 0)}s", output)
+        if status is None:
+            raise _failed(call, f"it was killed and does not end within {END_DEADLINE:.0f} s", output)
         if status:
             code = os.waitstatus_to_exitcode(status)
             raise _failed(call, f"signal {-code}" if code < 0 else f"exit status {code}", output)

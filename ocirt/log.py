@@ -35,7 +35,8 @@ def configure(path: str, form: str, debug: bool) -> None:
     debugging = debug
     _json = form == "json"
     if path:
-        _fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # O_NONBLOCK: to open a FIFO would wait for a reader, to write to a full one for who reads.
+        _fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
 
 
 def relay(send: Callable[[str, str], None]) -> None:

@@ -37,11 +37,21 @@ FORWARDED = tuple(signal for signal in range(1, _signal.NSIG) if signal not in N
 HELD_SIGNALS = tuple(signal for signal in FORWARDED if signal not in ENDING_SIGNALS)
 
 
+def interrupted(signal: int, frame: object) -> None:
+    """Handler of ENDING_SIGNALS: the command ends with its undo.  init inherits it: a signal ends it too while it
+    waits for `start`, although the kernel spares the first process of a pid namespace from a default action."""
+    raise OcirtError("interrupted", f"interrupted by signal {signal}")
+
+
 class Step:
-    """One act.  `at` is the JSON pointer of the setting it comes from, "" when the runtime itself wants it."""
+    """One act.  `at` is the JSON pointer of the setting it comes from, "" when the runtime itself wants it.
+
+    seconds: what it may take beyond the usual, None for as long as it wants: a hook's timeout.
+    """
 
     __slots__ = ("at",)
     at: str
+    seconds: float | None = 0.0
 
     def describe(self) -> str:
         """What apply() does, as an order: 'mount proc on /proc (nosuid)'."""

@@ -22,6 +22,7 @@ MIN_ARGS, MAX_ARGS = 1, -1
 STOP_AT_POSITIONAL = True
 
 DEFAULT_PS_OPTIONS = ["-ef"]
+PS_DEADLINE = 30.0  # seconds; it reads all of /proc, where a process that dies may hold it up
 
 
 def main(g: Globals, options: Parsed) -> int:
@@ -51,7 +52,13 @@ def rows_of(table: str, pids: set[int]) -> str:
 
 def _run_ps(arguments: list[str]) -> str:
     try:
-        done = subprocess.run(["ps", *arguments], capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(
+            ["ps", *arguments], capture_output=True, text=True, errors="replace", check=False, timeout=PS_DEADLINE
+        )
+    except subprocess.TimeoutExpired:
+        raise OcirtError(
+            "timeout", f"waited {PS_DEADLINE:.0f} s for ps {' '.join(arguments)}", remedy="use --format json"
+        ) from None
     except FileNotFoundError:
         raise OcirtError("unsupported", "the host has no ps(1)", remedy="use --format json") from None
     if done.returncode != 0 or not done.stdout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 from _struct import Struct  # built in; the public module is a file
 from fcntl import F_GETFD, F_SETFD, FD_CLOEXEC, fcntl, ioctl
 
@@ -86,6 +87,25 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
     """pidfd_send_signal(2)."""
     syscall("pidfd_send_signal", numbers.pidfd_send_signal, pidfd, signal, None, 0, detail=f"signal {signal}")
+
+
+def reap(pid: int, seconds: float) -> int | None:
+    """The wait status of a child, None when it was reaped before or does not end in time."""
+    if pid <= 0:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(seconds * 1000)
+    os.close(pidfd)
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return status if found else None
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

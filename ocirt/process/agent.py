@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt.channel import EOF
+from ocirt.channel import EOF, EXECUTES
 from ocirt.errors import OcirtError
 from ocirt.pipeline import ANSWER, Stage, run
 from ocirt.process.lifecycle import SIGKILL, execute, new_box
@@ -49,7 +49,7 @@ def _hand_over(container: Container, wanted: Seccomp, conversation: Channel) -> 
         run((stage,), box)
 
     record = execute(conversation, answer)
-    if record.kind == EOF and LISTENER not in box.facts:
+    if record.kind in (EXECUTES, EOF) and LISTENER not in box.facts:
         what = "container init died before the seccomp agent had its listener"
         raise OcirtError("init-died", what, at=stage.steps[0].at, remedy="the profile must allow the write syscall")
     return record

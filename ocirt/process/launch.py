@@ -9,23 +9,30 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 import gc
 import select
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET
-from ocirt.channel import ASK, DONE, EOF, ERROR, GO, PID, READY, SAVED, channel_pair
+from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, PID, READY, SAVED, Record, channel_pair
 from ocirt.errors import OcirtError
-from ocirt.pipeline import ANSWER, BESIDE, ENDING_SIGNALS, HOST, JOINER, Undo, run
+from ocirt.kernel.processes import reap
+from ocirt.pipeline import ANSWER, BESIDE, ENDING_SIGNALS, HOST, INIT, JOINER, Undo, interrupted, run
 from ocirt.process import birth, init, joiner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ocirt.box import Box
-    from ocirt.channel import Channel, Record
-    from ocirt.pipeline import Plan
+    from ocirt.channel import Channel
+    from ocirt.pipeline import Plan, Stage
 
 SIGKILL = 9
 REAP_DEADLINE = 10.0  # seconds for a killed child to end: a frozen one does not
+JOINER_DEADLINE = 30.0  # seconds for the joiner to enter the namespaces
+# Seconds between two records of init's, hooks not counted: what engines give the whole of `create`.  A mount from a
+# server that is gone never comes back.
+INIT_DEADLINE = 120.0
+STUCK = "ocirt --debug shows the step; a file system whose server is gone, or a frozen cgroup, holds a process for ever"
 
 
 def nothing() -> None:
@@ -47,7 +54,7 @@ def launch(
     # Held back until init is born: between an act and the note of what it made nothing may come.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     for signal in ENDING_SIGNALS:
-        _signal.signal(signal, _interrupted)
+        _signal.signal(signal, interrupted)
     with Undo() as undo:
         run(plan.part(HOST), box, undo)
         box.channel, theirs = channel_pair()
@@ -71,12 +78,6 @@ def launch(
         box.network.close()  # `run` stays, and would keep the container's namespace alive
 
 
-def _interrupted(signal: int, frame: object) -> None:
-    """The command ends with its undo.  init inherits this: a signal ends it too while it waits for `start`,
-    although the kernel spares the first process of a pid namespace from a signal's default action."""
-    raise OcirtError("interrupted", f"interrupted by signal {signal}")
-
-
 def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     """Give birth to init, directly or through the joiner; sets box.pid.
 
@@ -97,19 +98,53 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     if child == 0:
         joiner.main(plan.part(JOINER), plan, box, ours, theirs)
     theirs.close()
-    record = box.channel.receive_past_log()
-    status = os.waitpid(child, 0)[1]
+    record = hear_joiner(box.channel, child)
+    status = reap(child, REAP_DEADLINE)
     if record.kind == ERROR:
         raise OcirtError.from_record(record.fields)
-    if record.kind != PID:
+    if record.kind != PID:  # an init that it made nevertheless ends with the conversation
         raise OcirtError("init-died", f"the joiner died before it told init's pid ({describe_status(status)})")
     box.pid = int(record.fields[0])
     if record.fields[1] == birth.OUTSIDE:
         birth.move_in(box)
 
 
+def hear_joiner(channel: Channel, joiner: int) -> Record:
+    """What the joiner says of init; EOF when it died, although an init that it made may hold its end of the channel."""
+    pidfd = os.pidfd_open(joiner)
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
+    try:
+        while True:
+            ready = dict(poll.poll(JOINER_DEADLINE * 1000))
+            if not ready:
+                os.kill(joiner, SIGKILL)
+                raise OcirtError("timeout", f"waited {JOINER_DEADLINE:.0f} s for the joiner to enter the namespaces")
+            if channel.fileno() not in ready:
+                return Record(EOF, [])
+            record = channel.receive()
+            if record.kind != LOG:
+                return record
+            log.pass_on(*record.fields)
+    finally:
+        os.close(pidfd)
+
+
+def patience(stages: Iterable[Stage]) -> tuple[float, OcirtError] | None:
+    """The bound of the conversation with init while it is in these stages; None with a hook that has no timeout."""
+    seconds = INIT_DEADLINE
+    for stage in stages:
+        for step in stage.steps:
+            if step.seconds is None:
+                return None
+            seconds += step.seconds
+    return seconds, OcirtError("timeout", f"waited {seconds:.0f} s for init to set the container up", remedy=STUCK)
+
+
 def serve(plan: Plan, box: Box) -> None:
     """Answer init's requests until READY.  Raises what init reports, or how it died."""
+    box.channel.bound = patience(plan.part(INIT))
     while True:
         record = box.channel.receive_past_log()
         if record.kind == READY:
@@ -133,12 +168,14 @@ def answer(plan: Plan, box: Box, record: Record) -> None:
 
 def wait_for_exec(plan: Plan, box: Box) -> None:
     """init's end of the channel is close-on-exec: the end of the conversation means that it executes, when it
-    has asked for all that the plan has answers to."""
-    record = box.channel.receive_past_log()
-    if record.kind == ASK:
-        answer(plan, box, record)
-        record = box.channel.receive_past_log()
-    if record.kind != EOF or any(stage.name not in box.facts for stage in plan.part(ANSWER)):
+    has said that it will and has asked for all that the plan has answers to."""
+    announced = False
+    while (record := box.channel.receive_past_log()).kind in (EXECUTES, ASK):
+        if record.kind == EXECUTES:
+            announced = True
+        else:
+            answer(plan, box, record)
+    if record.kind != EOF or not announced or any(stage.name not in box.facts for stage in plan.part(ANSWER)):
         raise _failure(box, record)
 
 
@@ -185,25 +222,6 @@ def kill_child(box: Box) -> None:
             box.manager.freeze(False)
         reap(box.pid, REAP_DEADLINE)
         box.pid = 0
-
-
-def reap(pid: int, seconds: float) -> int | None:
-    """The wait status of a child, None when it was reaped before or does not end in time."""
-    if pid <= 0:
-        return None
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll(seconds * 1000)
-    os.close(pidfd)
-    try:
-        found, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return status if found else None
 
 
 def describe_status(status: int | None) -> str:

@@ -5,29 +5,37 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import _socket
 import select
+from _struct import Struct  # built in; the public module is a file
 
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
 from ocirt.cgroups.files import remove_if_unused
-from ocirt.channel import ASK, DONE, EOF, ERROR, GO, LOG
-from ocirt.container import Container, process_start, utc_now
+from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
+from ocirt.container import LOCK_DEADLINE, Container, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
-from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo
+from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo, interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ocirt.channel import Channel, Record
+    from ocirt.channel import Channel
     from ocirt.config.views import Config, Hook
     from ocirt.pipeline import Plan
 
 SIGKILL = 9
 STANDARD, SETNS = "standard", "setns"  # a container's init, a process of exec: what runc sends with a pidfd
 LOOK_FOR_SIGNALS = 50  # milliseconds between looks, while init runs its hooks
+START_DEADLINE = 30.0  # seconds for init to execute the program, hooks not counted
+SOCKET_DEADLINE = 10  # seconds for the other side of a console or pidfd socket to take what it asked for
 KILL_DEADLINE = 10.0  # seconds for a killed init to end, as runc allows
+
+
+CREATED_PAUSED = "created, paused"  # the status of neither runtime.md nor `state`
+
+_TIMEVAL = Struct("@ll")
 
 
 class Wishes:
@@ -137,8 +145,9 @@ def start(container: Container, foreground: bool = False) -> None:
     With NOTIFY_SOCKET it returns when the program has said that it is ready, unless the caller stays in the foreground.
     """
     sock = None
+    catch_ending_signals()
     with container.lock():
-        require_startable(container.status())
+        require_startable(startable_status(container))
         config = container.config()
         if config.process is None:
             raise StateError("status", "process property must not be empty", at="/process")
@@ -148,17 +157,7 @@ def start(container: Container, foreground: bool = False) -> None:
             sock = listen(container)
         conversation = container.connect()
         container.remove_start_socket()
-        seccomp = config.linux.seccomp if config.linux is not None else None
-        if seccomp is not None and seccomp.listener_path:
-            from ocirt.process.agent import execute_with_agent
-
-            record = execute_with_agent(container, config, conversation)
-        else:
-            record = execute(conversation)
-        if record.kind == ERROR:
-            raise OcirtError.from_record(record.fields)
-        if record.kind != EOF:
-            raise OcirtError("internal", f"init sent {record.kind} out of turn")
+        _execute(container, config, conversation)
         conversation.close()
         if config.hooks is not None and config.hooks.poststart:
             _poststart(container, config.hooks.poststart)
@@ -168,8 +167,51 @@ def start(container: Container, foreground: bool = False) -> None:
         (forward_beside if foreground else forward)(container, sock)
 
 
+def _execute(container: Container, config: Config, conversation: Channel) -> None:
+    """Until init executes its program.  Raises what init reports, or how the wait for it ended."""
+    conversation.bound = patience(config)
+    seccomp = config.linux.seccomp if config.linux is not None else None
+    try:
+        if seccomp is not None and seccomp.listener_path:
+            from ocirt.process.agent import execute_with_agent
+
+            record = execute_with_agent(container, config, conversation)
+        else:
+            record = execute(conversation)
+    except OcirtError as error:
+        if error.code == "timeout":
+            container.send_signal(SIGKILL)  # what is told to have failed may not run later
+        raise
+    if record.kind == ERROR:
+        raise OcirtError.from_record(record.fields)
+    if record.kind not in (EXECUTES, EOF):
+        raise OcirtError("internal", f"init sent {record.kind} out of turn")
+    if record.kind == EOF and not container.alive():  # an init of an older ocirt announces nothing
+        raise OcirtError("init-died", "container init died before it executed the program")
+
+
+def startable_status(container: Container) -> str:
+    """As status(), but that of a created container that is paused: nobody would answer."""
+    status = container.status()
+    if status == "created":
+        manager = container.manager()
+        if manager is not None and manager.frozen():
+            return CREATED_PAUSED
+    return status
+
+
+def patience(config: Config) -> tuple[float, OcirtError] | None:
+    """The bound of the conversation with init; None with a startContainer hook that has no timeout."""
+    seconds = START_DEADLINE
+    for hook in config.hooks.start_container if config.hooks is not None else ():
+        if hook.timeout is None:
+            return None
+        seconds += hook.timeout
+    return seconds, OcirtError("timeout", f"waited {seconds:.0f} s for init to execute the program")
+
+
 def execute(conversation: Channel, answer: Callable[[Record], None] | None = None) -> Record:
-    """Send GO; what init ends with, EOF when it executes its program.  answer: does what init asks for.
+    """Send GO; what init ends with: EXECUTES, ERROR, or EOF when it died.  answer: does what init asks for.
 
     Raises OcirtError("interrupted"), and what answer and the conversation's bound raise.  Signals are held back
     meanwhile: once the program runs they are for it, and a handler could not tell.
@@ -177,6 +219,7 @@ def execute(conversation: Channel, answer: Callable[[Record], None] | None = Non
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
     poll = select.poll()
     poll.register(conversation.fileno(), select.POLLIN)
+    announced = False
     try:
         conversation.send(GO)
         while True:
@@ -193,8 +236,12 @@ def execute(conversation: Channel, answer: Callable[[Record], None] | None = Non
             elif record.kind == ASK and answer is not None:
                 answer(record)
                 conversation.send(DONE)
+            elif record.kind == EXECUTES:
+                announced = True
             else:
-                return record
+                return Record(EXECUTES, []) if record.kind == EOF and announced else record
+    except BrokenPipeError:
+        return Record(EOF, [])
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
 
@@ -204,6 +251,8 @@ def require_startable(status: str) -> None:
         return
     if status == "stopped":
         raise StateError("status", "cannot start a container that has stopped")
+    if status == CREATED_PAUSED:
+        raise StateError("status", "cannot start a paused container", remedy="resume it first")
     if status in ("running", "paused"):
         raise StateError("status", "cannot start an already running container")
     raise StateError("status", f"cannot start a container in the {status} state")
@@ -219,6 +268,13 @@ def _poststart(container: Container, hooks: tuple[Hook, ...]) -> None:
     except OcirtError:
         container.send_signal(SIGKILL)
         raise
+
+
+def catch_ending_signals() -> None:
+    """A signal that ends the command ends the hook too that it waits for; one that the caller ignores stays ignored."""
+    for signal in ENDING_SIGNALS:
+        if _signal.getsignal(signal) != _signal.SIG_IGN:
+            _signal.signal(signal, interrupted)
 
 
 def run_hooks(container: Container, kind: str, hooks: tuple[Hook, ...], status: str) -> None:
@@ -300,6 +356,7 @@ def run_poststop(container: Container, config: Config) -> None:
         return
     from ocirt.hooks import hook_calls, run_program
 
+    catch_ending_signals()
     state = hook_state(container, "stopped")
     for call in hook_calls("poststop", config.hooks.poststop):
         try:
@@ -323,7 +380,8 @@ def write_pid_file(path: str, pid: int) -> None:
     """Decimal digits and no newline: go-runc parses the raw bytes.  Whole or not at all."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    # O_NONBLOCK: to open a FIFO would wait for a reader.
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
     try:
         os.write(fd, str(pid).encode())
         os.rename(temporary, path)
@@ -337,8 +395,14 @@ def write_pid_file(path: str, pid: int) -> None:
 def connect_console(path: str, at: str) -> int:
     """fd of a connection to the AF_UNIX socket that wants a terminal's master.  Raises OcirtError("console")."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    # For connect(2) too, which waits for room in the listener's queue.  A non-blocking socket would not wait at all.
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _TIMEVAL.pack(SOCKET_DEADLINE, 0))
     try:
         sock.connect(path)
+    except BlockingIOError:
+        raise OcirtError(
+            "timeout", f"waited {SOCKET_DEADLINE} s for who listens on the socket {path} to accept", at=at
+        ) from None
     except OSError as error:
         raise OcirtError(
             "console", f"connect to the socket {path}", at=at, call="connect", errno=error.errno or 0
@@ -355,12 +419,12 @@ def send_pidfd(path: str, pid: int, kind: str) -> None:
     os.close(pidfd)
 
 
-def remove_remains(root: str, container_id: str) -> bool:
+def remove_remains(root: str, container_id: str, seconds: float = LOCK_DEADLINE) -> bool:
     """Remove a directory without a record that can be read; whether there was one.
 
     Either its create was interrupted, or the record is damaged.  What it still tells is undone as by destroy().
     """
-    container = Container.salvage(root, container_id)
+    container = Container.salvage(root, container_id, seconds)
     if container is None:
         return False
     if container.has_start_socket():

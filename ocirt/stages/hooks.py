@@ -24,10 +24,11 @@ PID_PLACE = "@pid@"
 class RunHook(Step):
     """state: JSON text of the container's state with PID_PLACE where the pid goes."""
 
-    __slots__ = ("call", "state")
+    __slots__ = ("call", "seconds", "state")
 
     def __init__(self, call: HookCall, state: str) -> None:
         self.at = call.at
+        self.seconds = call.timeout
         self.call = call
         self.state = state
 

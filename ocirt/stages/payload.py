@@ -9,6 +9,7 @@ import _stat as stat  # the public module is Python: 0.1 ms
 import errno
 
 from ocirt import system as os
+from ocirt.channel import EXECUTES
 from ocirt.errors import OcirtError
 from ocirt.kernel.flags import CLOSE_RANGE_CLOEXEC
 from ocirt.pipeline import Step
@@ -147,6 +148,21 @@ class CloseDescriptors(Step):
                 raise
 
 
+class AnnounceExecution(Step):
+    """The end of the conversation is execve's, or death's: what comes before it tells them apart."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.at = ""
+
+    def describe(self) -> str:
+        return "tell the runtime that the program comes next"
+
+    def apply(self, box: Box) -> None:
+        box.channel.send(EXECUTES)
+
+
 class Execute(Step):
     __slots__ = ()
 
@@ -216,5 +232,6 @@ def payload(
     yield BuildImage(f"{process.at}/args", process.args, env, wants_home)
     yield ResetSignals()
     yield CloseDescriptors(FIRST_FREE_FD + preserve_fds)
+    yield AnnounceExecution()  # before `last`: a filter need not allow write(2)
     yield from last
     yield Execute(f"{process.at}/args/0")

@@ -10,10 +10,20 @@ from typing import Any
 import pytest
 
 from ocirt.box import Box
-from ocirt.channel import ASK, DONE, ERROR, LOG, READY, Channel, channel_pair
+from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, LOG, READY, Channel, channel_pair
 from ocirt.errors import OcirtError
-from ocirt.pipeline import ANSWER, Plan, Stage, Step
-from ocirt.process.launch import describe_status, end_child, reap, serve, wait_for_exec
+from ocirt.kernel.processes import reap
+from ocirt.pipeline import ANSWER, INIT, Plan, Stage, Step
+from ocirt.process import launch
+from ocirt.process.launch import (
+    INIT_DEADLINE,
+    describe_status,
+    end_child,
+    hear_joiner,
+    patience,
+    serve,
+    wait_for_exec,
+)
 
 JOURNAL: list[str] = []
 
@@ -109,6 +119,7 @@ def test_log_lines_of_init_are_passed_on(capfd: pytest.CaptureFixture[str]) -> N
 
 def test_the_end_of_the_conversation_means_executing() -> None:
     box, init = box_and_init()
+    init.send(EXECUTES)
     init.close()
     wait_for_exec(Plan(clone_flags=0), box)
 
@@ -116,6 +127,7 @@ def test_the_end_of_the_conversation_means_executing() -> None:
 def test_a_question_before_the_end() -> None:
     JOURNAL.clear()
     box, init = box_and_init()
+    init.send(EXECUTES)
     init.send(ASK, "listener")
     answering = threading.Thread(target=lambda: (init.expect(DONE), init.close()))
     answering.start()
@@ -131,6 +143,47 @@ def test_the_end_without_a_question_that_was_to_come() -> None:
     with pytest.raises(OcirtError) as caught:
         wait_for_exec(Plan(Stage("listener", ANSWER, [Note()]), clone_flags=0), box)
     assert (caught.value.code, "killed by signal 31" in caught.value.what) == ("init-died", True)
+
+
+def test_an_end_that_was_not_announced_is_death() -> None:
+    box, init = box_and_init(child("kill -9 $$"))
+    init.close()
+    with pytest.raises(OcirtError) as caught:
+        wait_for_exec(Plan(clone_flags=0), box)
+    assert (caught.value.code, caught.value.what) == (
+        "init-died",
+        "container init died before it was ready (killed by signal 9)",
+    )
+
+
+def test_a_silent_init_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "INIT_DEADLINE", 0.01)
+    box, _init = box_and_init()
+    with pytest.raises(OcirtError) as caught:
+        serve(Plan(clone_flags=0), box)
+    assert (caught.value.code, caught.value.what) == ("timeout", "waited 0 s for init to set the container up")
+
+
+def test_hooks_prolong_the_wait() -> None:
+    step = Slow()
+    for seconds, bound in ((0.0, INIT_DEADLINE), (5.0, INIT_DEADLINE + 5)):
+        step.seconds = seconds
+        found = patience([Stage("hooks", INIT, [step])])
+        assert found is not None
+        assert found[0] == bound
+    step.seconds = None
+    assert patience([Stage("hooks", INIT, [step])]) is None
+
+
+class Slow(Step):
+    __slots__ = ("seconds",)
+
+
+def test_a_joiner_that_dies_although_its_init_lives() -> None:
+    """init holds the joiner's end of the channel."""
+    ours, theirs = channel_pair()
+    assert hear_joiner(ours, child("exit 0")).kind == EOF
+    theirs.close()
 
 
 def test_an_error_instead_of_the_end() -> None:

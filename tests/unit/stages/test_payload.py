@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from ocirt.channel import EXECUTES, channel_pair
 from ocirt.config.views import Process
 from ocirt.errors import OcirtError
 from ocirt.stages.payload import (
     DEFAULT_PATH,
+    AnnounceExecution,
     BuildImage,
     CloseDescriptors,
     Execute,
@@ -100,8 +102,9 @@ def test_the_last_of_a_variable_wins_and_keeps_its_place() -> None:
 
 def test_payload_is_laid_out_reset_marked_and_executed() -> None:
     steps = list(payload(process(env=["A=1", "HOME="]), 2, ("LISTEN_FDS=2",)))
-    assert [type(step) for step in steps] == [BuildImage, ResetSignals, CloseDescriptors, Execute]
+    assert [type(step) for step in steps] == [BuildImage, ResetSignals, CloseDescriptors, AnnounceExecution, Execute]
     box, kernel = recorded_box(prepare_exec="image")
+    runtime, box.channel = channel_pair()
     box.facts.update(home="/root", executable="/bin/sh")
     for step in steps:
         step.apply(box)
@@ -111,6 +114,7 @@ def test_payload_is_laid_out_reset_marked_and_executed() -> None:
         ("close_range", 5, 2**32 - 1, 4),
         ("execve", "/bin/sh", "image"),
     ]
+    assert runtime.receive().kind == EXECUTES
 
 
 def test_a_home_of_its_own_needs_no_look_up() -> None:

@@ -1,0 +1,114 @@
+"""SIGKILL for a command, or for the process it makes, at each of its steps and calls: nothing is lost, nothing is left.
+
+After it `delete --force` succeeds, the host is as before the container, and its id can be used again.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.bundles import Bundle
+from tests.support.faults import Event, Faulty, delete
+from tests.support.host import Place, Snapshot, settled_differences
+from tests.support.runtime import Runtime
+from tests.support.scenarios import SCENARIOS, Scenario, sampled, shaped
+
+pytestmark = pytest.mark.only_ocirt("the faults are in ocirt's own steps")
+ANNOUNCEMENT = "tell the runtime that the program comes next"
+SAMPLE = 2  # events of each scenario; OCIRT_TEST_FAULTS=all takes all
+
+
+def wanted(events: list[Event]) -> list[Event]:
+    """The steps and the few calls of a joiner; the calls of a command that has no steps."""
+    steps = [event for event in events if event.kind == "step"]
+    return [event for event in events if event in steps or event.role == "joiner"] if steps else events
+
+
+def announced(events: list[Event]) -> list[Event]:
+    """What comes after the word that the program is next: a death there looks like one of the program."""
+    steps = [event for event in events if (event.role, event.kind) == ("init", "step")]
+    for place, event in enumerate(steps):
+        if event.name.startswith(ANNOUNCEMENT):
+            return steps[place:]
+    return []
+
+
+class Remains:
+    """What must not be there after a command was killed."""
+
+    def __init__(self, place: Place, runtime: Runtime, bundle: Bundle) -> None:
+        self.place = place
+        self.runtime = runtime
+        self.bundle = bundle
+        self.before = self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        files = frozenset(path.name for path in self.bundle.path.iterdir() if not path.name.endswith(".pid"))
+        return {**self.place.snapshot(self.runtime.root), "bundle": files}
+
+    def check(self) -> list[str]:
+        return settled_differences(self.before, self.snapshot)
+
+    def clean(self) -> list[str]:
+        """What is wrong after `delete --force`, and after a second container of the same id."""
+        found = []
+        for attempt in ("the killed one", "the next one"):
+            said = delete(self.runtime, self.bundle.id)
+            if said:
+                found.append(f"{attempt}: {said}")
+            found += [f"{attempt}: {line}" for line in self.check()]
+            if attempt == "the killed one":
+                again = self.runtime.call("create", "--bundle", str(self.bundle.path), self.bundle.id)
+                if again.code:
+                    found.append(f"create again: {again}")
+        return found
+
+
+def kill_command(command: Faulty, event: Event) -> list[str]:
+    with command.paused(event) as paused:
+        if paused is not None:
+            paused.kill_command()
+        elif event.kind == "step":  # how often a loop looks is not always the same
+            return ["it did not come to this step"]
+    return []
+
+
+def kill_waiting(command: Faulty, event: Event, remains: Remains, creates: bool) -> list[str]:
+    """Kill the joiner or init: the command says so, with a code, and leaves nothing if it was to make something."""
+    with command.paused(event) as paused:
+        if paused is None:
+            return ["it did not come to this step"]
+        ended = paused.kill_waiting()
+    found = []
+    if ended.status <= 0 or not ended.code or ended.code == "internal" or "Traceback" in ended.err:
+        found.append(f"the command ended so: {ended}")
+    if creates:
+        found += [f"left by the command: {line}" for line in remains.check()]
+    return found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=repr)
+def test_killed(scenario: Scenario, place: Place, runtime: Runtime, bundle: Bundle) -> None:
+    wrong: list[str] = []
+    done = 0
+    with shaped(scenario, bundle):
+        remains = Remains(place, runtime, bundle)
+        scenario.prepare(runtime, bundle)
+        events = scenario.command(runtime, bundle).events()
+        assert not remains.clean()
+        chosen, late = wanted(events), announced(events)
+        for event in sampled(chosen, SAMPLE):
+            for victim in dict.fromkeys(("command", event.role)):
+                if victim == "runtime" or (victim == "init" and event in late):
+                    continue
+                scenario.prepare(runtime, bundle)
+                command = scenario.command(runtime, bundle)
+                if victim == "command":
+                    found = kill_command(command, event)
+                else:
+                    found = kill_waiting(command, event, remains, scenario.creates)
+                found += remains.clean()
+                wrong += [f"{victim} killed at {event}: {line}" for line in dict.fromkeys(found)]
+                done += 1
+    print(f"killed: {scenario}: {done} times; it has {len(chosen)} {chosen[0].kind}s")
+    assert not wrong, f"{len(wrong)} of {done}:\n" + "\n".join(wrong)
