@@ -42,6 +42,8 @@ COMMANDS = {
     "checkpoint": "save a running container to files, by CRIU",
     "restore": "restore a container from the files of a checkpoint",
     "delete": "remove a stopped container and what create made for it",
+    "gc": "remove what commands that were killed have left behind",
+    "doctor": "say what is wrong with the machine or a container, and how to mend it",
     "spec": "write a config.json to start from",
     "features": "print what this runtime supports as JSON",
     "plan": "print what create would do, step by step, and do nothing",

@@ -75,10 +75,10 @@ def end_holder(root: str, container_id: str) -> None:
 def _end(pid: int, pidfd: int, dirfd: int) -> None:
     """SIGTERM; when the lock is still held after UNDO_DEADLINE, SIGKILL for the command and its children."""
     if _signalled(pidfd, SIGTERM) and not _released(pid, pidfd, dirfd):
-        children = [fd for child in _children(pid) if (fd := _open(child)) >= 0]
-        for fd in (pidfd, *children):
+        below = [fd for child in children(pid) if (fd := _open(child)) >= 0]
+        for fd in (pidfd, *below):
             _signalled(fd, SIGKILL)
-        for fd in children:
+        for fd in below:
             os.close(fd)
 
 
@@ -109,7 +109,8 @@ def _released(pid: int, pidfd: int, dirfd: int) -> bool:
     return False
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The process ids of its children; [] where the kernel does not list them."""
     try:
         return [int(text) for text in os.read_whole(f"/proc/{pid}/task/{pid}/children").split()]
     except OSError:  # gone, or a kernel without CONFIG_PROC_CHILDREN

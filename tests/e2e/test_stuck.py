@@ -116,3 +116,28 @@ def test_a_pid_file_that_is_a_fifo(runtime: Runtime, bundle: Bundle, host_unchan
     bundle.save()
     with host_unchanged():
         runtime.fails("create", "--pid-file", str(runtime.directory / "pid"), "--bundle", str(bundle.path), bundle.id)
+
+
+def test_doctor_and_gc_after_a_killed_create(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> None:
+    mark = mark_and_hang(bundle, "createRuntime")
+    bundle.save()
+    with host_unchanged():
+        with hanging(runtime, "create", "--bundle", str(bundle.path), bundle.id) as create:
+            hook = int(poll(lambda: mark.exists() and mark.read_text(), "the hook"))
+            said = runtime.call("doctor", bundle.id)
+            assert said.code == 1
+            assert f"held by process {create.pid}" in said.out
+            assert f"-> kill {hook}   # or {runtime.command.rpartition('/')[2]}" in said.out
+            assert runtime.ok("gc", "--dry-run").out == f"nothing to remove in {runtime.root}\n"
+        os.kill(hook, 9)
+        assert "creating, and nobody creates it any more" in runtime.call("doctor", bundle.id).out
+        because = "its creation did not finish, and the command is gone"
+        assert runtime.ok("gc").out == f"{bundle.id}: removed: {because}\n"
+
+
+def test_doctor_sees_a_paused_container(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.args("/bin/probe", "pause")
+    runtime.launch(bundle)
+    assert runtime.ok("doctor", bundle.id).out.startswith("ok     status     running\n")
+    runtime.ok("pause", bundle.id)
+    assert f" resume {bundle.id}\n" in runtime.call("doctor", bundle.id).out
