@@ -65,7 +65,6 @@ OPTIONS = (
 
 def main() -> NoReturn:
     """Run sys.argv and end the process at once: nothing is buffered, so there is nothing to finalise (1 ms)."""
-    _fill_standard_descriptors()
     os._exit(run(sys.argv[1:]))
 
 
@@ -73,6 +72,7 @@ def run(words: list[str]) -> int:
     """Run one command line (without the program's name); the exit status.  Every failure has been reported."""
     context = _Context()
     try:
+        _fill_standard_descriptors()
         return _run(words, context)
     except log.ReaderGone:
         return READER_GONE

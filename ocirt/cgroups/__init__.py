@@ -202,6 +202,10 @@ class Manager:
         """How many processes were killed for want of memory until now; 0 when nobody counts."""
         return 0
 
+    def memory_limit(self) -> int:
+        """In bytes, as the kernel has it: in whole pages; 0 when there is none."""
+        return 0
+
     def remove(self, kill: bool = False) -> None:
         """Remove what create() made, and what the container made below.  Nothing there is no error.
 
@@ -260,6 +264,19 @@ def manager_from_record(record: dict[str, Any]) -> Manager:
     from ocirt.cgroups.v1 import V1Manager
 
     return V1Manager(record["paths"], record["made"], record.get("token", ""))
+
+
+def killed_for_memory(manager: Manager | None) -> OcirtError | None:
+    """What to say of an init that was killed, if it was for want of memory."""
+    if manager is None or not manager.oom_kills():
+        return None
+    what, limit = "container init was OOM-killed (memory limit too low?)", manager.memory_limit()
+    return OcirtError(
+        "init-died",
+        f"{what}: linux.resources.memory.limit is {limit} bytes" if limit else what,
+        at="/linux/resources/memory/limit" if limit else "",
+        remedy="raise linux.resources.memory.limit",
+    )
 
 
 def require(manager: Manager | None) -> Manager:

@@ -291,6 +291,9 @@ class SystemdManager(Manager):
     def oom_kills(self) -> int:
         return self.files.oom_kills()
 
+    def memory_limit(self) -> int:
+        return self.files.memory_limit()
+
 
 def version(bus: Connection) -> int:
     """systemd's: 252 of "252.39-1~deb12u2" or "v252".  0 when it says something else."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ocirt.cgroups.oom import OomWatch
     from ocirt.config.views import Resources
 
+UNLIMITED = 2**62  # what memory.limit_in_bytes says without a limit depends on the size of a page
 # Freezing fails for good only when something keeps forking or sits in uninterruptible sleep.
 FREEZE_DEADLINE = 2.0
 # The hierarchies in which the processes are looked up, the best first: whoever pauses needs the freezer.
@@ -120,6 +121,13 @@ class V1Manager(Manager):
             return int(read_file(self.paths["memory"], "memory.oom_control").rpartition("oom_kill ")[2])
         except (KeyError, OSError, ValueError):
             return 0
+
+    def memory_limit(self) -> int:
+        try:
+            limit = int(read_file(self.paths["memory"], "memory.limit_in_bytes"))
+        except (KeyError, OSError, ValueError):
+            return 0
+        return limit if limit < UNLIMITED else 0
 
     def usage(self) -> dict[str, Any]:
         from ocirt.cgroups.usage import v1_usage  # `events` only: not worth its time to the hot verbs

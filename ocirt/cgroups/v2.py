@@ -167,6 +167,10 @@ class V2Manager(Manager):
                 return int(line.split()[1])
         return 0
 
+    def memory_limit(self) -> int:
+        limit = self._present("memory.max")
+        return int(limit) if limit.isdecimal() else 0
+
     def usage(self) -> dict[str, Any]:
         from ocirt.cgroups.usage_v2 import v2_usage  # `events` only: not worth its time to the hot verbs
 

@@ -12,6 +12,7 @@ import select
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET
+from ocirt.cgroups import killed_for_memory
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, PID, READY, SAVED, Record, channel_pair
 from ocirt.errors import OcirtError
 from ocirt.kernel.processes import reap
@@ -197,10 +198,9 @@ def _failure(box: Box, record: Record) -> OcirtError:
     what = f"container init died before it was ready ({describe_status(status)})"
     if status is None or not os.WIFSIGNALED(status) or os.WTERMSIG(status) != SIGKILL:
         return OcirtError("init-died", what)
-    remedy = "raise linux.resources.memory.limit"
-    if box.manager is not None and box.manager.oom_kills():
-        return OcirtError("init-died", "container init was OOM-killed (memory limit too low?)", remedy=remedy)
-    return OcirtError("init-died", what, remedy=f"if its memory limit is small, {remedy}")
+    return killed_for_memory(box.manager) or OcirtError(
+        "init-died", what, remedy="if its memory limit is small, raise linux.resources.memory.limit"
+    )
 
 
 def end_child(box: Box) -> None:

@@ -10,6 +10,7 @@ from _struct import Struct  # built in; the public module is a file
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import ROOT_FACTS, START_SOCKET, Box
+from ocirt.cgroups import killed_for_memory
 from ocirt.cgroups.files import remove_if_unused
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
 from ocirt.container import LOCK_DEADLINE, Container, process_start, utc_now
@@ -187,7 +188,9 @@ def _execute(container: Container, config: Config, conversation: Channel) -> Non
     if record.kind not in (EXECUTES, EOF):
         raise OcirtError("internal", f"init sent {record.kind} out of turn")
     if record.kind == EOF and not container.alive():  # an init of an older ocirt announces nothing
-        raise OcirtError("init-died", "container init died before it executed the program")
+        raise killed_for_memory(container.manager()) or OcirtError(
+            "init-died", "container init died before it executed the program"
+        )
 
 
 def startable_status(container: Container) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.faults import Event, Faulty, delete
-from tests.support.host import Place, Snapshot, settled_differences
+from tests.support.faults import Event, Faulty
+from tests.support.host import Place
+from tests.support.remains import Remains
 from tests.support.runtime import Runtime
 from tests.support.scenarios import SCENARIOS, Scenario, sampled, shaped
 
@@ -31,37 +32,6 @@ def announced(events: list[Event]) -> list[Event]:
         if event.name.startswith(ANNOUNCEMENT):
             return steps[place:]
     return []
-
-
-class Remains:
-    """What must not be there after a command was killed."""
-
-    def __init__(self, place: Place, runtime: Runtime, bundle: Bundle) -> None:
-        self.place = place
-        self.runtime = runtime
-        self.bundle = bundle
-        self.before = self.snapshot()
-
-    def snapshot(self) -> Snapshot:
-        files = frozenset(path.name for path in self.bundle.path.iterdir() if not path.name.endswith(".pid"))
-        return {**self.place.snapshot(self.runtime.root), "bundle": files}
-
-    def check(self) -> list[str]:
-        return settled_differences(self.before, self.snapshot)
-
-    def clean(self) -> list[str]:
-        """What is wrong after `delete --force`, and after a second container of the same id."""
-        found = []
-        for attempt in ("the killed one", "the next one"):
-            said = delete(self.runtime, self.bundle.id)
-            if said:
-                found.append(f"{attempt}: {said}")
-            found += [f"{attempt}: {line}" for line in self.check()]
-            if attempt == "the killed one":
-                again = self.runtime.call("create", "--bundle", str(self.bundle.path), self.bundle.id)
-                if again.code:
-                    found.append(f"create again: {again}")
-        return found
 
 
 def kill_command(command: Faulty, event: Event) -> list[str]:

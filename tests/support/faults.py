@@ -145,8 +145,10 @@ class Faulty:
         return self._err.read_text(errors="replace")
 
     def _code(self) -> str:
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
-        return next((code for line in reversed(lines) if (code := json.loads(line).get("code"))), "")
+        """Of the error record; on standard error, when it was the log that could not be opened."""
+        text = self._log.read_text() if self._log.exists() and self._log.stat().st_size else self._output()
+        records = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return next((record["code"] for record in reversed(records) if "code" in record), "")
 
 
 def delete(runtime: Runtime, container_id: str) -> str:

@@ -126,4 +126,5 @@ def shaped(scenario: Scenario, bundle: Bundle) -> Iterator[None]:
 
 def sampled(events: list[Event], most: int) -> list[Event]:
     """All of them with OCIRT_TEST_FAULTS=all, else so many, evenly spread."""
-    return events if ALL else events[len(events) % most :: max(1, len(events) // most)][:most]
+    stride = max(1, len(events) // most)
+    return events if ALL else events[stride // 2 :: stride][:most]

@@ -1,0 +1,117 @@
+"""Every call that can wait, and what ends the wait (docs/faults.md): a new one has to say so here."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.architecture.source import modules
+
+# Functions and methods that wait, whatever they are called on.
+WAITING = {
+    "accept", "_accept", "connect", "epoll", "flock", "lockf", "poll", "recv", "recvfrom", "recvmsg", "select",
+    "send", "sendall", "sendmsg", "sendto", "sleep", "wait", "wait3", "wait4", "waitid", "waitpid",
+}  # fmt: skip
+# What ends the wait -> where: module.function: call
+WAITS = {
+    "a deadline of its own": """
+        cgroups.dbus.Connection._read: recv
+        cgroups.dbus.Connection._send: sendall
+        cgroups.dbus._connect: connect
+        cgroups.v2.V2Manager._try_freeze: poll
+        channel.Channel.wait: poll
+        commands.events._watch: poll
+        container.Container.wait_gone: poll
+        hooks._feed_and_wait: poll
+        kernel.processes.reap: poll
+        kernel.rtnetlink.Connection._receive: recvmsg
+        kernel.rtnetlink.Connection._converse: send
+        lockholder._released: poll
+        process.launch.hear_joiner: poll
+        process.lifecycle.connect_console: connect
+        process.lifecycle.execute: poll
+        process.lifecycle.send_pidfd: sendmsg
+        kernel.terminals.send_fd: sendmsg
+        process.notify.tell: poll
+        process.notify.tell: send
+        process.notify.tell: sendmsg
+        stages.listener.send: connect
+        stages.listener.send: send
+        stages.listener.send: sendmsg
+        probe.attempt._read_until: select
+        """,
+    "a loop around it that has a deadline": """
+        cgroups.files.remove_tree: sleep
+        cgroups.v1._try_freeze: sleep
+        container._wait_for_lock: sleep
+        probe.attempt._remove: sleep
+        """,
+    "the other process's end: it closes the socket, or is killed": """
+        channel.accept: _accept
+        probe.attempt._end: waitpid
+        probe.attempt.attempt: waitpid
+        probe.attempt.in_child: waitpid
+        probe.cgroups.birth: waitpid
+        probe.namespaces.run: waitpid
+        probe.places.Held.__exit__: waitpid
+        process.notify.wait_ready: poll
+        stages.idmap.MakeUserNamespace.apply: waitpid
+        """,
+    "the program's end, and the caller's signals before it": """
+        process.foreground._serve: poll
+        """,
+    "nothing: it is told not to wait, or known to be ready": """
+        cgroups.claim.lock: flock
+        cgroups.claim.unlock: flock
+        channel.Channel.receive_descriptor: recvmsg
+        container.Container.connect: connect
+        container.Container.unlock: flock
+        container._wait_for_lock: flock
+        kernel.processes.reap: waitpid
+        process.foreground._reap_others: waitid
+        process.foreground._reap_others: waitpid
+        process.foreground.stay: waitpid
+        process.notify.tell: connect
+        process.notify.wait_ready: recv
+        process.terminal.Terminal.attach: recvmsg
+        process.terminal.Terminal.drain: poll
+        """,
+}
+LISTED = [line.strip() for places in WAITS.values() for line in places.strip().splitlines()]
+# Methods of ours by such a name: what they wait with is listed where it stands.
+OURS = ("channel", "container", "conversation", "dbus", "rtnetlink", "self")
+
+
+def called(node: ast.Call) -> str:
+    """The waiting call's name, "" for any other call."""
+    function = node.func
+    if not isinstance(function, ast.Attribute) or function.attr not in WAITING:
+        return ""
+    owner = ast.unparse(function.value).rpartition(".")[2]
+    makes_an_object = owner == "select" and function.attr in ("poll", "epoll")
+    return "" if makes_an_object or owner in OURS else function.attr
+
+
+def waits() -> set[str]:
+    """ "module.function: call", for every waiting call."""
+    found = set()
+    for name, tree in modules().items():
+        owners = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and (call := called(node)):
+                around = [owner.name for owner in owners if owner.lineno <= node.lineno <= (owner.end_lineno or 0)]
+                found.add(f"{'.'.join([name.removeprefix('ocirt.'), *around])}: {call}")
+    return found
+
+
+def test_every_wait_has_a_bound() -> None:
+    found = waits()
+    assert sorted(found - set(LISTED)) == []
+    assert sorted(set(LISTED) - found) == []
+    assert len(LISTED) == len(set(LISTED))
+
+
+def test_the_rule_sees_a_wait() -> None:
+    call = ast.parse("self._socket.recv(1)").body[0].value  # type: ignore[attr-defined]
+    assert called(call) == "recv"
+    assert called(ast.parse("select.poll()").body[0].value) == ""  # type: ignore[attr-defined]
+    assert called(ast.parse("box.channel.send(GO)").body[0].value) == ""  # type: ignore[attr-defined]
