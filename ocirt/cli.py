@@ -260,10 +260,7 @@ def sentence(error: OcirtError) -> str:
 
 def _report(context: _Context, error: OcirtError) -> None:
     """Write the last line to stderr and the error record to the log."""
-    if not error.remedy:
-        from ocirt import remedies
-
-        error.remedy = remedies.find(error)
+    error.remedy = error.remedy or _remedy(error)
     line = error.what if isinstance(error, Misuse) else f"{context.prefix}: {sentence(error)}"
     if error.remedy:
         line += f" - {error.remedy}"
@@ -278,6 +275,15 @@ def _report(context: _Context, error: OcirtError) -> None:
         "remedy": error.remedy,
     }
     log.failure(line, {name: value for name, value in fields.items() if value})
+
+
+def _remedy(error: OcirtError) -> str:
+    """ "" also when what failed keeps the table from being read: no descriptor, no memory."""
+    try:
+        from ocirt import remedies
+    except (OSError, ImportError, MemoryError):
+        return ""
+    return remedies.find(error)
 
 
 def _fill_standard_descriptors() -> None:

@@ -94,25 +94,30 @@ class Container:
     def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
         """Make the directory with a record that has no pid yet.  Raises StateError("exists") or OSError."""
         check_id(container_id)
+        facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
+        path = os.path.join(root, container_id)
         os.makedirs(root, 0o700)
         try:
-            os.mkdir(os.path.join(root, container_id), 0o711)
+            os.mkdir(path, 0o711)
         except FileExistsError:
             raise StateError(
                 "exists",
                 "container with given ID already exists",
                 remedy=f"choose another ID, or remove the old one with: ocirt --root {root} delete {container_id}",
             ) from None
-        dirfd = _open_directory(root, container_id)
-        _wait_for_lock(dirfd, container_id)  # until the creating process ends: others wait or say "busy"
-        os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
-        facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
-        container = cls(root, container_id, dirfd, {**facts, "cgroup_wanted": [], **record})
-        container.locked = True
         try:
+            dirfd = _open_directory(root, container_id)
+        except OSError:  # no descriptor is left
+            os.rmdir(path)
+            raise
+        container = cls(root, container_id, dirfd, {**facts, "cgroup_wanted": [], **record})
+        try:
+            _wait_for_lock(dirfd, container_id)  # until the creating process ends: others wait or say "busy"
+            container.locked = True
+            os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
             _write_whole(dirfd, CONFIG, config)
             container.save()
-        except OSError:
+        except (OSError, StateError):
             container.remove()
             raise
         return container

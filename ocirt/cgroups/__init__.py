@@ -213,10 +213,15 @@ class Manager:
         Where another container is by now, or is being created, only what is of no use to it goes.
         """
         from ocirt.cgroups.claim import try_lock
-        from ocirt.cgroups.files import remove_made
+        from ocirt.cgroups.files import remove_made, removed_unused
 
         if self.made and self.lock < 0:
-            found = try_lock(self.home())
+            try:
+                found = try_lock(self.home())
+            except OSError as error:
+                if removed_unused(self.made, error):
+                    return
+                raise
             if found is None:
                 return
             self.lock = found

@@ -22,6 +22,8 @@ REMOVE_DEADLINE = 2.0
 MOST_LEVELS = 2048  # directories in a path of PATH_MAX bytes
 # The kernel answers a read during a cgroup's removal with one of these.
 GONE = (errno.ENOENT, errno.ENODEV)
+# To look into a cgroup takes descriptors; to remove it, once it is empty, takes none.
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # What a caller without rights over a hierarchy gets, be it a user or root in a container with a read-only mount.
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -185,9 +187,11 @@ def remove_tree(directory: str, kill: bool = False) -> None:
             _rmdir(directory)
             return
         except OSError as error:
-            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, *SCARCE):
                 raise
             if time.monotonic() > deadline:
+                if error.errno in SCARCE:
+                    raise
                 raise OcirtError(
                     "cgroup",
                     f"remove {directory}: {len(pids_below(directory))} process(es) left in it",
@@ -222,6 +226,14 @@ def remove_made(made: list[str], leaves: set[str], kill: bool = False) -> None:
             remove_tree(directory, kill)
         else:
             remove_if_unused(directory)
+
+
+def removed_unused(made: list[str], error: OSError) -> bool:
+    """Without a descriptor for anything else: remove what is empty; whether that is all."""
+    if error.errno not in SCARCE:
+        return False
+    remove_made(made, set())
+    return not any(os.path.exists(directory) for directory in made)
 
 
 def refuse_used(directory: str) -> None:
