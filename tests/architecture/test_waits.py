@@ -115,3 +115,17 @@ def test_the_rule_sees_a_wait() -> None:
     assert called(call) == "recv"
     assert called(ast.parse("select.poll()").body[0].value) == ""  # type: ignore[attr-defined]
     assert called(ast.parse("box.channel.send(GO)").body[0].value) == ""  # type: ignore[attr-defined]
+
+
+# The wall clock may be set back or forth: it dates things, it does not bound anything.
+DATES = {"container.utc_now", "commands.gc._look_at_remains"}
+
+
+def test_deadlines_are_of_the_monotonic_clock() -> None:
+    found = set()
+    for name, tree in modules().items():
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.time", "time.time_ns"):
+                    found.add(f"{name.removeprefix('ocirt.')}.{function.name}")
+    assert found == DATES
