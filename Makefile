@@ -68,7 +68,7 @@ test-guest: ## the tests of cgroup v2, systemd and users, in a Debian guest unde
 e2e: .venv/ready stage ## only the tests that run containers (root)
 	OCIRT_RUNTIME=$(STAGE)/bin/ocirt $(VENV)/pytest -q tests/e2e
 
-faults: .venv/ready ## kill and fail at every step and call, not only at a sample of them; half an hour and more (root)
+faults: .venv/ready ## kill and fail at every step and call, not only at a sample of them; an hour (root)
 	OCIRT_TEST_FAULTS=all $(VENV)/pytest -q -s tests/faults
 
 demo: ## make a bundle from busybox, run a container and show what it printed (root)

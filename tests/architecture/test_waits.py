@@ -26,6 +26,7 @@ WAITS = {
         kernel.rtnetlink.Connection._receive: recvmsg
         kernel.rtnetlink.Connection._converse: send
         lockholder._released: poll
+        process.checkpoint_check._reach: connect
         process.launch.hear_joiner: poll
         process.lifecycle.connect_console: connect
         process.lifecycle.execute: poll
@@ -47,6 +48,10 @@ WAITS = {
         """,
     "the other process's end: it closes the socket, or is killed": """
         channel.accept: _accept
+        criu.rpc.Conversation._receive: recvmsg
+        criu.rpc.Conversation._send: send
+        criu.rpc.Conversation.reap: waitpid
+        stages.criu.MakeRootReadonly.apply: waitpid
         probe.attempt._end: waitpid
         probe.attempt.attempt: waitpid
         probe.attempt.in_child: waitpid
@@ -54,6 +59,8 @@ WAITS = {
         probe.namespaces.run: waitpid
         probe.places.Held.__exit__: waitpid
         process.notify.wait_ready: poll
+        stages.aside.enter_locked: waitpid
+        stages.aside.in_a_child: waitpid
         stages.idmap.MakeUserNamespace.apply: waitpid
         """,
     "the program's end, and the caller's signals before it": """
