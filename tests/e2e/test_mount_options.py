@@ -291,6 +291,12 @@ def test_copy_up_with_other_options(runtime: Runtime, bundle: Bundle) -> None:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _loop_devices() -> None:
+    """The first look for one loads the kernel's module, which makes files in /dev: before the host is looked at."""
+    subprocess.run(["losetup", "--find"], capture_output=True, timeout=30, check=False)
+
+
 @pytest.fixture
 def empty_disk(bundle: Bundle) -> Iterator[str]:
     """A block device without a file system."""
