@@ -36,7 +36,11 @@ def _kill(container: Container) -> bool:
     manager = container.manager()
     if manager is None or not manager.exists() or not (sent or manager.ours()):
         return sent
-    if not _has_own_pid_namespace(container) and manager.pids():
+    try:
+        alone = _has_own_pid_namespace(container)
+    except FileNotFoundError:  # `run` in the foreground saw init's end, and has removed the container
+        return sent
+    if not alone and manager.pids():
         manager.kill(SIGKILL)  # with init's pid namespace the kernel would have ended them all (pid_namespaces(7))
         sent = True
     if manager.frozen():

@@ -117,3 +117,15 @@ def test_leftovers_of_a_dead_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     records.make(tmp_path, "web1", 0, {"ociVersion": "1.3.0", "linux": {}})
     assert records.run(kill, tmp_path, "web1", "KILL") == 0
     assert cgroup.calls == [("kill", 9)]
+
+
+def test_container_that_run_removes_at_once(
+    tmp_path: Path, init: Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` in the foreground may see init's end before we look further: the signal did what it was for."""
+    cgroup = Cgroup([init.pid])
+    monkeypatch.setattr(Container, "manager", lambda self: cgroup)
+    records.make(tmp_path, "web1", init.pid)
+    Path(tmp_path, "web1", "config.json").unlink()
+    assert records.run(kill, tmp_path, "web1", "KILL") == 0
+    assert (init.wait(10), cgroup.calls) == (-9, [])
