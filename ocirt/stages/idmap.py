@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 
 from ocirt import system as os
+from ocirt.config.checks_process import MAX_ID
 from ocirt.config.mountopts import is_mapping_option, mapping_pointer, parse_options, wants_mapping
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.kernel.flags import (
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     Maps = tuple[str, str]  # the content of uid_map and of gid_map
 
 JOINED = "namespace/user"  # Box.fds: the user namespace that the container joins (namespaces.OpenNamespace)
-MAX_ID = 2**32 - 2  # the last id; 2**32 - 1 means none
 
 # What a copy has towards its source, by linux.rootfsPropagation: as if init had copied it in its own mount namespace.
 _PROPAGATION = {"shared": 0, "rshared": 0, "private": MS_PRIVATE, "rprivate": MS_PRIVATE}
