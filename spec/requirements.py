@@ -117,7 +117,6 @@ def page(requirements: list[Requirement]) -> str:
         + shown(requirements)
         + DEVIATIONS
         + "".join(deviations)
-        + LATER
         + later(requirements)
         + runtimes.properties()
         + runtimes.TEXT
@@ -159,12 +158,12 @@ def every(requirements: list[Requirement]) -> str:
 
 
 def later(requirements: list[Requirement]) -> str:
-    """A list for each reason, in the order of the file."""
+    """A list for each reason, in the order of the file; nothing when all is done."""
     reasons: dict[str, list[Requirement]] = {}
     for entry in requirements:
         if entry["status"] == "later":
             reasons.setdefault(entry["why"], []).append(entry)
-    text = ""
+    text = LATER if reasons else ""
     for why, entries in reasons.items():
         text += f"\n### {why} ({len(entries)})\n\n"
         text += "".join(f"* {_link(entry)}, {entry['level']}: {entry['text']}\n" for entry in entries)

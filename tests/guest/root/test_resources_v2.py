@@ -168,6 +168,20 @@ def test_what_is_refused(
     assert says in result.last_line
 
 
+@pytest.mark.only_ocirt("runc 1.1 has other words")
+@pytest.mark.parametrize("given", [{"hcaHandles": 3}, {"hcaObjects": 10000}, {"hcaHandles": 3, "hcaObjects": 10000}])
+def test_rdma(runtime: Runtime, bundle: Bundle, host_unchanged: Callable[[], Any], given: dict[str, int]) -> None:
+    """The machine has no such device, and the kernel says so of what is written to rdma.max."""
+    bundle.resources(rdma={"nonesuch0": given}).save()
+    with host_unchanged():
+        result = runtime.fails(
+            "create", "--bundle", str(bundle.path), bundle.id, says="[/linux/resources/rdma/nonesuch0]"
+        )
+    words = [f"hca_{name[3:-1].lower()}={number}" for name, number in given.items()]
+    assert "nonesuch0 " + " ".join(words) in result.last_line
+    assert "rdma.max" in result.last_line
+
+
 # -- update --------------------------------------------------------------------------------------
 
 
