@@ -137,10 +137,11 @@ def make_exec_plan(
         Stage("cgroup", HOST, cgroup.open_existing(host, record, container.pid, cgroups) if record else ()),
         # Of the parent: on v2 the process is born in a cgroup whose cpuset may have none of these CPUs.
         Stage("affinity", JOINER, initial_affinity(process)),
+        # Of the parent, too: the file of a process that is not dumpable is closed to a user.
+        Stage("limits", JOINER, oom_score_adj(process)),
         Stage("namespaces", JOINER, (EnterNamespaces(host.euid == 0 and not host.userns, without),)),
         Stage("cgroup", BESIDE, cgroup.attach(record, cgroups) if attaches else ()),
         Stage("resctrl", BESIDE, resctrl(container)),
-        Stage("limits", BESIDE, oom_score_adj(process)),
         Stage("cgroup", INIT, cgroup.join_existing(host) if record else (), final_affinity(process)),
         Stage("namespaces", INIT, (EnterCgroupNamespace(),) if enters_cgroup else ()),
         Stage("prepare", INIT, (OpenRoot(),), prepare(linux), keyring(container.id, False, in_userns, process)),

@@ -73,7 +73,7 @@ class SetOomScore(Step):
         return f"set oom_score_adj to {self.score}"
 
     def apply(self, box: Box) -> None:
-        box.kernel.write_file(box.proc, f"{box.pid}/oom_score_adj", str(self.score).encode())
+        box.kernel.write_file(box.proc, f"{box.pid or 'self'}/oom_score_adj", str(self.score).encode())
 
 
 def rlimits(process: Process | None, in_userns: bool) -> Iterator[Step]:
@@ -102,6 +102,6 @@ def _set(process: Process) -> Iterator[Step]:
 
 
 def oom_score_adj(process: Process | None) -> Iterator[Step]:
-    """BESIDE; nothing when it is not set."""
+    """BESIDE, or JOINER on itself for init to inherit; nothing when it is not set."""
     if process is not None and process.oom_score_adj is not None:
         yield SetOomScore(f"{process.at}/oomScoreAdj", process.oom_score_adj)

@@ -310,6 +310,17 @@ def test_oom_score(runtime: UserRuntime, one_id: Bundle) -> None:
     assert runtime.inside(one_id, "cat /proc/self/oom_score_adj") == "500\n"
 
 
+@pytest.mark.differs(runc="1.1 leaves it alone at exec", crun="1.8 leaves it alone at exec")
+def test_oom_score_of_exec(runtime: UserRuntime, one_id: Bundle) -> None:
+    one_id.process["oomScoreAdj"] = 500
+    runtime.launch(one_id.args("sleep", "1000"))
+    process = one_id.process_file("process.json", args=["/bin/cat", "/proc/self/oom_score_adj"], oomScoreAdj=501)
+    process.chmod(0o644)
+    out = [runtime.sh(one_id, "cat /proc/self/oom_score_adj"), runtime.ok("exec", "-p", str(process), one_id.id).out]
+    runtime.stop(one_id)
+    assert out == ["500\n", "501\n"]
+
+
 @pytest.mark.parametrize("setting", ["oomScoreAdj", "rlimits"])
 def test_what_only_root_may_raise(runtime: UserRuntime, one_id: Bundle, setting: str) -> None:
     huge = 1 << 40

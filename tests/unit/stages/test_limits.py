@@ -41,6 +41,13 @@ def test_the_score_is_written_through_the_hosts_proc() -> None:
     assert (kernel.calls, step.at) == ([("write_file", 1001, "77/oom_score_adj", b"-5")], "/process/oomScoreAdj")
 
 
+def test_the_score_of_the_parent_is_inherited() -> None:
+    (step,) = oom_score_adj(Process({"oomScoreAdj": 5}, "/process"))
+    box, kernel = recorded_box()
+    step.apply(box)
+    assert kernel.calls == [("write_file", 1001, "self/oom_score_adj", b"5")]
+
+
 def test_zero_is_a_score_and_absent_is_none() -> None:
     assert len(list(oom_score_adj(Process({"oomScoreAdj": 0}, "/process")))) == 1
     assert list(oom_score_adj(Process({}, "/process"))) == []
