@@ -41,7 +41,7 @@ import sys
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.errors import RECORD_FIELDS, OcirtError
+from ocirt.errors import RECORD_FIELDS, OcirtError, system_error
 
 GO, ASK, DONE, READY, SAVED, PID, ERROR, LOG = "GO", "ASK", "DONE", "READY", "SAVED", "PID", "ERROR", "LOG"
 EXECUTES = "EXECUTES"
@@ -144,7 +144,9 @@ class Channel:
 
     def send_error(self, error: BaseException) -> None:
         """Report a failure to the runtime; whatever it is, something is sent."""
-        if not isinstance(error, OcirtError):
+        if isinstance(error, OSError) and error.errno:
+            error = system_error(error)
+        elif not isinstance(error, OcirtError):
             error = OcirtError("internal", f"{type(error).__name__}: {error}")
         self.send(ERROR, *error.to_record())
 

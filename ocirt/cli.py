@@ -12,7 +12,7 @@ import sys
 
 from ocirt import OCI_VERSION, __version__, log, options
 from ocirt import system as os
-from ocirt.errors import KernelError, OcirtError, UsageError
+from ocirt.errors import OcirtError, UsageError, system_error
 from ocirt.options import VALUE, Globals, Misuse, Option
 
 TYPE_CHECKING = False
@@ -219,10 +219,7 @@ def _as_record(error: Exception) -> OcirtError:
     if isinstance(error, OcirtError):
         return error
     if isinstance(error, OSError) and error.errno:
-        if isinstance(error, KernelError):
-            what = f"{error.call} ({error.detail})" if error.detail else error.call
-            return OcirtError("step-failed", what, call=error.call, errno=error.errno, detail=error.detail)
-        return OcirtError("step-failed", os.fsdecode(error.filename or "") or "a system call", errno=error.errno)
+        return system_error(error)
     if log.debugging and sys.meta_path:  # empty: the imports are sealed, and traceback is one
         import traceback
 

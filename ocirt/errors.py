@@ -117,3 +117,12 @@ class KernelError(OSError):
         super().__init__(errno, strerror)
         self.call = call
         self.detail = detail
+
+
+def system_error(error: OSError) -> OcirtError:
+    """The record of a system call that failed outside of any step."""
+    if isinstance(error, KernelError):
+        what = f"{error.call} ({error.detail})" if error.detail else error.call
+        return OcirtError("step-failed", what, call=error.call, errno=error.errno or 0, detail=error.detail)
+    name = error.filename.decode("utf-8", "replace") if isinstance(error.filename, bytes) else error.filename
+    return OcirtError("step-failed", str(name or "a system call"), errno=error.errno or 0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
 import pytest
 
 from ocirt.channel import EOF, ERROR, GO, MAX_FIELD, READY, channel_pair
-from ocirt.errors import OcirtError
+from ocirt.errors import KernelError, OcirtError
 
 
 def test_a_record_arrives_as_it_was_sent() -> None:
@@ -77,6 +78,16 @@ def test_a_foreign_exception_is_reported_as_internal() -> None:
     here.send_error(KeyError("x"))
     error = OcirtError.from_record(there.receive().fields)
     assert (error.code, error.what) == ("internal", "KeyError: 'x'")
+
+
+def test_a_system_call_that_failed_keeps_its_name_and_errno() -> None:
+    here, there = channel_pair()
+    here.send_error(KernelError(errno.ENOSYS, "Function not implemented", "clone3", "CLONE_NEWPID"))
+    error = OcirtError.from_record(there.receive().fields)
+    assert (error.code, error.call, error.errno) == ("step-failed", "clone3", errno.ENOSYS)
+    here.send_error(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    error = OcirtError.from_record(there.receive().fields)
+    assert (error.code, error.what, error.errno) == ("step-failed", "a system call", errno.ENOMEM)
 
 
 def test_the_wrong_record_is_refused() -> None:
