@@ -25,7 +25,7 @@ from ocirt.pipeline import Step
 from ocirt.stages.binds import Bind
 from ocirt.stages.mounts import host_source, options_of
 from ocirt.stages.namespaces import open_namespaces
-from ocirt.stages.payload import FIRST_FREE_FD, CloseDescriptors, ResetSignals
+from ocirt.stages.payload import FIRST_FREE_FD, AnnounceExecution, CloseDescriptors, ResetSignals
 from ocirt.stages.rootfs import PROPAGATION, SetPropagation, SetUmask, open_root
 from ocirt.stages.targets import check_place, clean, place_in_root
 
@@ -226,4 +226,5 @@ def execute(program: str, environment: dict[str, str]) -> Iterator[Step]:
     """START."""
     yield ResetSignals()
     yield CloseDescriptors(FIRST_FREE_FD)
+    yield AnnounceExecution()
     yield ExecuteCriu(program, tuple(f"{name}={value}" for name, value in environment.items()))
