@@ -212,10 +212,10 @@ class Manager:
         kill: end what is in the cgroup still, or again: exec may be bringing a process in.
         Where another container is by now, or is being created, only what is of no use to it goes.
         """
-        from ocirt.cgroups.claim import try_lock
+        from ocirt.cgroups.claim import try_lock, unmark
         from ocirt.cgroups.files import remove_made, removed_unused
 
-        if self.made and self.lock < 0:
+        if (self.made or self.token) and self.lock < 0:
             try:
                 found = try_lock(self.home())
             except OSError as error:
@@ -225,8 +225,11 @@ class Manager:
             if found is None:
                 return
             self.lock = found
+        ours = self.ours()
         try:
-            remove_made(self.made, set(self.paths.values()) if self.ours() else set(), kill)
+            remove_made(self.made, set(self.paths.values()) if ours else set(), kill)
+            if ours and self.token and self.home() not in self.made:
+                unmark(self.home())
         finally:
             self.release()
 

@@ -98,6 +98,15 @@ def mark(directory: str, token: str) -> bool:
     return False
 
 
+def unmark(directory: str) -> None:
+    """Of a cgroup that stays.  A mark that cannot be taken away does no harm: the next one takes its place."""
+    for name in ATTRIBUTES:
+        try:
+            os.removexattr(directory, name)
+        except OSError:
+            continue
+
+
 def marked(directory: str) -> str | None:
     """The mark, "" for none, None when the directory is gone."""
     for name in ATTRIBUTES:

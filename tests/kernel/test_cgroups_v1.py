@@ -147,6 +147,19 @@ def test_directories_of_others_stay() -> None:
         theirs.rmdir()
 
 
+def test_a_cgroup_that_was_there_before_stays_without_a_mark(manager: Manager) -> None:
+    home = Path(manager.home())
+    home.mkdir(parents=True)
+    manager.create()
+    assert os.getxattr(home, "trusted.ocirt") == manager.token.encode()
+    manager.release()
+    manager_from_record(manager.record()).remove()
+    assert left_over(HOST) == [str(home.parent)]
+    assert os.listxattr(home) == []
+    home.rmdir()
+    home.parent.rmdir()
+
+
 def test_what_the_container_made_below_goes_too(box: Manager) -> None:
     (Path(box.paths["pids"]) / "a" / "b").mkdir(parents=True)
     manager_from_record(box.record()).remove()
