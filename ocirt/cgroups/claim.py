@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import time
 
 from ocirt import system as os
 from ocirt.cgroups.files import DENIED, make_directories
@@ -20,16 +21,46 @@ from ocirt.errors import OcirtError
 
 ATTRIBUTES = ("trusted.ocirt", "user.ocirt")
 TOKEN_SIZE = 8  # bytes of chance
+MAKE_DEADLINE = 1.0  # seconds; others hold it for as long as mkdir(2) takes
 
 
-def lock_made(directory: str, made: list[str]) -> int:
-    """The lock of a directory that create() has just made or found; it is made again when a `delete` was quicker.
+def make_and_lock(directory: str, made: list[str]) -> int:
+    """make_directories(), and the lock of the last; made again when a `delete` is quicker.
 
+    The cgroup above is locked meanwhile, so that whoever makes the directory is who has its lock: else the one that
+    is refused would leave it to the other, who would not remove what it has not made.
     Raises OcirtError when another container is being created in it.
     """
-    while (fd := lock(directory)) < 0:
-        make_directories(directory, made)
-    return fd
+    parent = directory.rpartition("/")[0]
+    while True:
+        make_directories(parent, made)
+        above = _lock_above(parent)
+        try:
+            make_directories(directory, made)
+            fd = lock(directory)
+        finally:
+            if above >= 0:
+                unlock(above)
+        if fd >= 0:
+            return fd
+
+
+def _lock_above(directory: str) -> int:
+    """-1 when it cannot be had within MAKE_DEADLINE, or not at all."""
+    try:
+        fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # no right to it, or gone
+        return -1
+    deadline = time.monotonic() + MAKE_DEADLINE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() > deadline:  # a container is being created in it
+                os.close(fd)
+                return -1
+        time.sleep(0.001)
 
 
 def new_mark(directory: str) -> str:

@@ -9,7 +9,7 @@ import time
 
 from ocirt import system as os
 from ocirt.cgroups import Manager
-from ocirt.cgroups.claim import lock_made, new_mark
+from ocirt.cgroups.claim import make_and_lock, new_mark
 from ocirt.cgroups.files import (
     GONE,
     SIGKILL,
@@ -62,9 +62,10 @@ class V1Manager(Manager):
             if not self.paths:
                 return
         for directory in dict.fromkeys((self.home(), *sorted(self.directories()))):
-            make_directories(directory, self.made)
             if self.lock < 0:
-                self.lock = lock_made(directory, self.made)
+                self.lock = make_and_lock(directory, self.made)
+            else:
+                make_directories(directory, self.made)
             if directory not in self.made:
                 refuse_used(directory)
         if "cpuset" in self.paths:

@@ -11,12 +11,11 @@ import time
 
 from ocirt import system as os
 from ocirt.cgroups import DEVICES, Manager
-from ocirt.cgroups.claim import lock_made, new_mark
+from ocirt.cgroups.claim import make_and_lock, new_mark
 from ocirt.cgroups.files import (
     GONE,
     SIGKILL,
     kill_all,
-    make_directories,
     may_make,
     pids_below,
     pids_in,
@@ -64,12 +63,11 @@ class V2Manager(Manager):
 
     def create(self, bear_denial: bool = False) -> None:
         """On failure `made` holds what is there, so that remove() can take it back."""
-        if not bear_denial:
-            make_directories(self.directory, self.made)
-        elif not may_move_below(self.directory.rpartition("/")[0]) or not may_make(self.directory, self.made):
+        above = self.directory.rpartition("/")[0]
+        if bear_denial and not (may_move_below(above) and may_make(self.directory, self.made)):
             self.paths = {}
             return
-        self.lock = lock_made(self.directory, self.made)
+        self.lock = make_and_lock(self.directory, self.made)
         if self.directory not in self.made:
             refuse_used(self.directory)
         enable_controllers(self.directory)

@@ -41,6 +41,7 @@ WAITS = {
         probe.attempt._read_until: select
         """,
     "a loop around it that has a deadline": """
+        cgroups.claim._lock_above: sleep
         cgroups.files.remove_tree: sleep
         cgroups.v1._try_freeze: sleep
         container._wait_for_lock: sleep
@@ -67,6 +68,7 @@ WAITS = {
         process.foreground._serve: poll
         """,
     "nothing: it is told not to wait, or known to be ready": """
+        cgroups.claim._lock_above: flock
         cgroups.claim.lock: flock
         cgroups.claim.unlock: flock
         channel.Channel.receive_descriptor: recvmsg

@@ -216,6 +216,40 @@ def test_only_one_at_once_is_created_in_a_cgroup(manager: Manager) -> None:
     third.release()
 
 
+def test_whoever_makes_the_directory_has_its_lock(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two acts of the first a second one comes: it must wait, not take what the first has made."""
+    (heard, tell), (wait, go) = os.pipe(), os.pipe()
+    flock, sleep, other = claim.fcntl.flock, time.sleep, []
+
+    def second() -> None:
+        claim.fcntl.flock = flock
+        claim.time.sleep = lambda seconds: (os.write(tell, b"w"), sleep(seconds))
+        try:
+            open_manager(HOST, f"/{NAME}/box", "id").create()
+        except OcirtError:
+            os._exit(7)
+        os.write(tell, b"c")
+        os.close(go)
+        os.read(wait, 1)  # with the lock
+        os._exit(0)
+
+    def flock_after_the_other_came(fd: int, operation: int) -> None:
+        if not other and os.readlink(f"/proc/self/fd/{fd}") == f"{manager.home()}/cgroup.procs":
+            other.append(os.fork())
+            if other == [0]:
+                second()
+            assert os.read(heard, 1) in (b"w", b"c")
+        flock(fd, operation)
+
+    monkeypatch.setattr(claim.fcntl, "flock", flock_after_the_other_came)
+    manager.create()
+    os.write(go, b".")
+    assert reap(other[0]) == 7
+    assert manager.home() in manager.made
+    for fd in (heard, tell, wait, go):
+        os.close(fd)
+
+
 def test_the_lock_ends_with_whoever_had_it(manager: Manager) -> None:
     pid = os.fork()
     if pid == 0:
@@ -253,9 +287,10 @@ def test_a_directory_that_a_delete_takes_away_is_made_again(manager: Manager, mo
     flock, removed = claim.fcntl.flock, []
 
     def slow_flock(fd: int, operation: int) -> None:
-        if not removed:
-            removed.append(os.readlink(f"/proc/self/fd/{fd}").removesuffix("/cgroup.procs"))
-            os.rmdir(removed[0])
+        directory = os.readlink(f"/proc/self/fd/{fd}").removesuffix("/cgroup.procs")
+        if not removed and directory == manager.home():
+            removed.append(directory)
+            os.rmdir(directory)
         flock(fd, operation)
 
     monkeypatch.setattr(claim.fcntl, "flock", slow_flock)

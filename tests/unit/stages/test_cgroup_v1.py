@@ -187,7 +187,7 @@ def test_creation_and_its_undo(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -
     host = Host(cgroup="v1", cgroup_mounts={"pids": f"{tmp_path}/pids"}, own_cgroups={"pids": "/"})
     create: Step = next(iter(create_cgroup(config(cgroupsPath="/a/b"), host_without_devices(host), "id")))
     box = Box(SimpleNamespace())  # type: ignore[arg-type]
-    monkeypatch.setattr("ocirt.cgroups.v1.lock_made", lambda directory, made: os.open(directory, os.O_RDONLY))
+    monkeypatch.setattr("ocirt.cgroups.claim.lock", lambda directory: os.open(directory, os.O_RDONLY))
     create.apply(box)
     assert box.manager is not None
     assert box.manager.made == [f"{tmp_path}/pids/a", f"{tmp_path}/pids/a/b"]
