@@ -56,15 +56,14 @@ def read_all(paths: dict[str, str], writes: Iterable[Write]) -> tuple[Write, ...
         if write.must_exceed:
             continue
         directory = _directory(paths, write)
-        for file in (write.file, write.instead):
+        for file in filter(None, (write.file, write.instead)):
             try:
-                text = read_file(directory, file) if file else ""
+                text = read_file(directory, file)
             except FileNotFoundError:
                 continue
-            if text:
-                present = _present_value(write, text)
-                before.append(Write(file, present, write.at, write.controller, group=write.group))
-                break
+            present = _present_value(write, text)  # of an empty file too: no device has a line, or no CPU was chosen
+            before.append(Write(file, present, write.at, write.controller, group=write.group))
+            break
     return tuple(_with_weight(paths, before))
 
 
@@ -122,7 +121,7 @@ def _write(paths: dict[str, str], write: Write) -> None:
             file, text = write.instead, write.instead_text
             fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, text.encode())
+            os.write(fd, text.encode() or b"\n")  # nothing at all would not reach the kernel
         finally:
             os.close(fd)
     except OSError as error:

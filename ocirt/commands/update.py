@@ -49,6 +49,8 @@ SETTINGS = {
 }
 
 # option -> resource of resctrl, what runc says where the kernel does not control it
+LINES = ("blkio.", "io.", "net_prio.", "rdma.")  # files with a line for each device
+
 RDT = {
     "l3-cache-schema": ("L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
     "mem-bw-schema": ("MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
@@ -106,12 +108,19 @@ def apply_or_take_back(manager: Manager, writes: tuple[Write, ...]) -> None:
         manager.change(writes)
     except OcirtError:
         try:
-            manager.change(before)
+            manager.change(without_lines(before, manager.read(writes)))
         except OcirtError as error:
             log.warning(f"the old limits could not be restored: {error.what}")
         raise
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def without_lines(before: tuple[Write, ...], now: tuple[Write, ...]) -> list[Write]:
+    """What there is to take back: a line that is as before may be that of a device that is not there.  All else is
+    said again: systemd answers before it writes."""
+    present = {(write.file, write.text) for write in now}
+    return [write for write in before if not write.file.startswith(LINES) or (write.file, write.text) not in present]
 
 
 def _from_file(path: str) -> Resources:

@@ -162,6 +162,7 @@ def test_a_resource_and_nothing_else(
         {"cpu": {"quota": 1000, "period": 5000, "burst": 500}},
         {"cpu": {"idle": 1}},
         {"cpu": {"shares": 900}, "pids": {"limit": 5}},
+        {"blockIO": {"throttleWriteBpsDevice": [{**DISK, "rate": 7}]}},
     ],
     ids=lambda value: json.dumps(value)[:60],
 )
@@ -170,8 +171,9 @@ def test_a_failure_restores_what_the_files_said(
 ) -> None:
     """The last write fails: a disk that is not there."""
     before = settings(read)
-    broken = {**resources, "blockIO": {"throttleReadBpsDevice": [{"major": 9999, "minor": 1, "rate": 5}]}}
-    says = "[/blockIO/throttleReadBpsDevice/0/rate]"
+    bad = {"throttleWriteIOPSDevice": [{"major": 9999, "minor": 1, "rate": 5}]}
+    broken = {**resources, "blockIO": {**resources.get("blockIO", {}), **bad}}
+    says = "[/blockIO/throttleWriteIOPSDevice/0/rate]"
     result = runtime.fails("update", "-r", "-", limited.id, stdin=json.dumps(broken), says=says)
     assert "could not be restored" not in result.err
     assert settings(read) == before

@@ -303,7 +303,7 @@ def managed(runtime: Runtime, bundle: Bundle, request: pytest.FixtureRequest) ->
         ({"cpu": {"quota": 10000, "period": 50000}}, {"cpu.max": "10000 50000"}),
         ({"cpu": {"burst": 40000}}, {"cpu.max.burst": 40000}),
         ({"cpu": {"burst": 150000, "quota": 200000}}, {"cpu.max.burst": 150000, "cpu.max": "200000 100000"}),
-        ({"cpu": {"idle": 1, "shares": 700}}, {"cpu.idle": 1, "cpu.weight": 0}),
+        ({"cpu": {"idle": 1, "shares": 700}}, {"cpu.idle": 1, "cpu.weight": 1}),
         ({"cpu": {"cpus": "1", "mems": "0"}}, {"cpuset.cpus": 1, "cpuset.mems": 0}),
         ({"pids": {"limit": -1}}, {"pids.max": "max"}),
         ({"pids": {"limit": 0}}, {"pids.max": 0}),
@@ -345,6 +345,7 @@ def test_a_resource_and_nothing_else(runtime: Runtime, managed: Bundle, resource
         {"cpu": {"idle": 1}},
         {"cpu": {"shares": 900, "cpus": "1"}, "pids": {"limit": 5}},
         {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]},
+        {"blockIO": {"throttleReadBpsDevice": [{"major": MAJOR, "minor": MINOR, "rate": MIB}]}},
     ],
     ids=lambda value: json.dumps(value)[:60],
 )

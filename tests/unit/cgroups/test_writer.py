@@ -132,6 +132,8 @@ def test_clamped_value(cgroup: Path, monkeypatch: pytest.MonkeyPatch, actual: st
         ("net_prio.ifpriomap", "eth0 5", "lo 0\neth0 3\n", "eth0 3"),
         ("blkio.throttle.read_bps_device", "8:16 100", "8:0 55\n8:16 60\n", "8:16 60"),
         ("blkio.throttle.read_bps_device", "8:16 100", "8:160 60\n", "8:16 0"),
+        ("blkio.throttle.read_bps_device", "8:16 100", "", "8:16 0"),
+        ("cpuset.cpus", "1", "\n", ""),
     ],
 )
 def test_the_way_back(tmp_path: Path, file: str, text: str, now: str, expected: str) -> None:
