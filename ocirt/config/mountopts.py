@@ -80,6 +80,12 @@ TABLE = (
     ("ratime", 0, f.MOUNT_ATTR__ATIME, RECURSIVE),
     ("rstrictatime", f.MOUNT_ATTR_STRICTATIME, f.MOUNT_ATTR__ATIME, RECURSIVE),
     ("rnostrictatime", 0, f.MOUNT_ATTR__ATIME, RECURSIVE),
+    # crun's words: a file system has these as a whole.
+    ("rsync", f.MS_SYNCHRONOUS, 0, FLAG),
+    ("rasync", 0, f.MS_SYNCHRONOUS, FLAG),
+    ("rdirsync", f.MS_DIRSYNC, 0, FLAG),
+    ("rmand", f.MS_MANDLOCK, 0, FLAG),
+    ("rnomand", 0, f.MS_MANDLOCK, FLAG),
     ("tmpcopyup", 0, 0, EXTENSION),
     ("copy-symlink", 0, 0, EXTENSION),
     ("idmap", 0, 0, EXTENSION),

@@ -18,7 +18,6 @@ TESTED = runtimes.effects(runtimes.read("properties.toml", "property"))
 # Rows where another runtime does what ocirt does not.  None is there by oversight: each has its reason.
 BEHIND = {
     "src-nofollow, dest-nofollow": "crun's own words",
-    "recursive flags of the super block": "crun's own words",
 }
 
 

@@ -47,6 +47,11 @@ OF_A_FILE_SYSTEM: dict[str, tuple[list[str], set[str], set[str]]] = {
     "noiversion": (["iversion"], {"rw"}, set()),
     "mand": ([], {"rw"}, set()),
     "nomand": (["mand"], {"rw"}, set()),
+    "rsync": ([], {"sync"}, set()),
+    "rasync": (["rsync"], set(), {"sync"}),
+    "rdirsync": ([], {"dirsync"}, set()),
+    "rmand": ([], {"rw"}, set()),
+    "rnomand": (["rmand"], {"rw"}, set()),
 }
 
 # The same for the whole tree of an rbind: (attributes of both mounts at the source, present in both, absent in both).
@@ -102,6 +107,8 @@ BIND_FLAGS = [
 ]
 LATER = pytest.mark.differs(runc="not in this version", crun="not in this version")
 NOT_TAKEN_BACK = pytest.mark.differs(crun="1.8 does not take a word back")
+OF_CRUN = pytest.mark.differs(runc="crun's own word", crun="1.8 asks mount_setattr(2) for it, which has none")
+OWN_WORDS = {"rsync", "rasync", "rdirsync", "rmand", "rnomand"}
 YOUNG = {"defaults", "symfollow", "iversion", "lazytime", "mand"}  # with their opposites
 
 
@@ -109,8 +116,12 @@ def named(options: Iterable[str]) -> list[Any]:
     """Marked with what the others of Debian 12 do not do."""
     found = []
     for name in options:
-        mark = LATER if name.replace("no", "") in YOUNG else NOT_TAKEN_BACK
-        found.append(pytest.param(name, marks=mark if mark is LATER or OF_A_FILE_SYSTEM[name][0] else ()))
+        marks = [NOT_TAKEN_BACK] if OF_A_FILE_SYSTEM[name][0] else []
+        if name in OWN_WORDS:
+            marks = [OF_CRUN]
+        elif name.replace("no", "") in YOUNG:
+            marks = [LATER]
+        found.append(pytest.param(name, marks=marks))
     return found
 
 
