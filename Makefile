@@ -14,8 +14,9 @@ LIBDIR := $(PREFIX)/lib/ocirt
 STAGE  := $(CURDIR)/build/ocirt
 PLAIN  := $(CURDIR)/build/portable
 VENV   := .venv/bin
-# The portable launcher runs the same modules: the tests that start the command, once more.
-PORTABLE_TESTS := tests/e2e
+# The portable launcher runs the same modules: what depends on how they are started, once more (tests/e2e: all).
+PORTABLE_TESTS ?= $(patsubst %,tests/e2e/test_%.py,run create start exec kill delete state pause hooks terminal seccomp \
+	seccomp_notify python executable exec_process attacks cli errors rootless namespaces checkpoint network_devices process idmap)
 
 NEEDS_VENV  := python3 python3-venv
 NEEDS_BUILD := python3-dev gcc libc6-dev
