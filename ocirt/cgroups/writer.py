@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+CPUSETS = ("cpuset.cpus", "cpuset.mems")
 IDLE, WEIGHTS = "cpu.idle", ("cpu.shares", "cpu.weight")
 
 
@@ -61,7 +62,9 @@ def read_all(paths: dict[str, str], writes: Iterable[Write]) -> tuple[Write, ...
                 text = read_file(directory, file)
             except FileNotFoundError:
                 continue
-            present = _present_value(write, text)  # of an empty file too: no device has a line, or no CPU was chosen
+            if not text and file in CPUSETS:  # none was chosen; the kernel takes no choice back while processes run
+                text = _text_if_there(directory, f"{file}.effective")
+            present = _present_value(write, text)  # of an empty file too: no device has a line
             before.append(Write(file, present, write.at, write.controller, group=write.group))
             break
     return tuple(_with_weight(paths, before))
@@ -121,7 +124,7 @@ def _write(paths: dict[str, str], write: Write) -> None:
             file, text = write.instead, write.instead_text
             fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, text.encode() or b"\n")  # nothing at all would not reach the kernel
+            os.write(fd, text.encode())
         finally:
             os.close(fd)
     except OSError as error:

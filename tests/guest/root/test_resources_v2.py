@@ -343,7 +343,7 @@ def test_a_resource_and_nothing_else(runtime: Runtime, managed: Bundle, resource
         {"memory": {"limit": 128 * MIB, "swap": 256 * MIB, "reservation": 8 * MIB}},
         {"cpu": {"quota": 10000, "period": 50000, "burst": 5000}},
         {"cpu": {"idle": 1}},
-        {"cpu": {"shares": 900, "cpus": "1"}, "pids": {"limit": 5}},
+        {"cpu": {"shares": 900}, "pids": {"limit": 5}},
         {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]},
         {"blockIO": {"throttleReadBpsDevice": [{"major": MAJOR, "minor": MINOR, "rate": MIB}]}},
     ],
@@ -356,6 +356,17 @@ def test_a_failure_restores_what_the_files_said(runtime: Runtime, managed: Bundl
     result = runtime.fails("update", "-r", "-", managed.id, stdin=broken, says="[/unified/cgroup.nonesuch]")
     assert "could not be restored" not in result.err
     assert settings(managed) == before
+
+
+@pytest.mark.only_ocirt("others leave the part that succeeded")
+def test_a_failure_restores_the_cpus_in_effect(runtime: Runtime, managed: Bundle) -> None:
+    """The kernel does not take the choice itself back while processes run."""
+    ask = "grep -E '^(Cpus|Mems)_allowed_list' /proc/self/status"
+    before = runtime.sh(managed, ask)
+    broken = json.dumps({"cpu": {"cpus": "1", "mems": "0"}, "unified": {"cgroup.nonesuch": "1"}})
+    result = runtime.fails("update", "-r", "-", managed.id, stdin=broken, says="[/unified/cgroup.nonesuch]")
+    assert "could not be restored" not in result.err
+    assert runtime.sh(managed, ask) == before
 
 
 def test_parents_got_the_controllers(runtime: Runtime, bundle: Bundle, place: Place) -> None:

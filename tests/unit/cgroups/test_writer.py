@@ -133,7 +133,6 @@ def test_clamped_value(cgroup: Path, monkeypatch: pytest.MonkeyPatch, actual: st
         ("blkio.throttle.read_bps_device", "8:16 100", "8:0 55\n8:16 60\n", "8:16 60"),
         ("blkio.throttle.read_bps_device", "8:16 100", "8:160 60\n", "8:16 0"),
         ("blkio.throttle.read_bps_device", "8:16 100", "", "8:16 0"),
-        ("cpuset.cpus", "1", "\n", ""),
     ],
 )
 def test_the_way_back(tmp_path: Path, file: str, text: str, now: str, expected: str) -> None:
@@ -160,6 +159,14 @@ def test_idle_takes_the_weight_away(
         (tmp_path / "cpu.idle").write_text(f"{idle}\n")
     given = [Write(file, text, "/x", "cpu", group="cpu.weight") for file, text in writes.items()]
     assert [(write.file, write.text) for write in read_all({"cpu": str(tmp_path)}, given)] == back
+
+
+def test_a_cpuset_that_was_not_chosen_goes_back_to_what_was_in_effect(tmp_path: Path) -> None:
+    """Linux 6.12 refuses to empty cpuset.cpus of a cgroup with processes (ENOSPC)."""
+    (tmp_path / "cpuset.cpus").write_text("\n")
+    (tmp_path / "cpuset.cpus.effective").write_text("0-3\n")
+    (back,) = read_all({"cpuset": str(tmp_path)}, [Write("cpuset.cpus", "1", "/x", "cpuset")])
+    assert (back.file, back.text) == ("cpuset.cpus", "0-3")
 
 
 def test_no_way_back_to_a_file_that_is_not_there(tmp_path: Path) -> None:
