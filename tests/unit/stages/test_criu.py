@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
 import pytest
 
 from ocirt.config.views import Config
-from ocirt.errors import OcirtError
+from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel import flags as f
 from ocirt.pipeline import Step
-from ocirt.stages.criu import AttachRoot, BringLoopbackUpFor, DetachRoot, ExecuteCriu, MakeMountPoint, prepare_root
+from ocirt.stages.criu import (
+    AttachRoot,
+    BringLoopbackUpFor,
+    DetachRoot,
+    ExecuteCriu,
+    MakeMountPoint,
+    MakeRootReadonly,
+    prepare_root,
+)
 from tests.support.recorder import kernel_error, recorded_box
 
 
@@ -120,3 +129,23 @@ def test_the_loopback_of_another_namespace(fails: bool) -> None:
         ("close", 21),
         ("close", 20),
     ]
+
+
+@pytest.mark.parametrize("code", [0, errno.EBUSY])
+def test_the_root_becomes_read_only_by_a_child_in_its_namespace(code: int) -> None:
+    """The child tells by its exit status what the kernel said."""
+
+    def clone3(flags: int) -> tuple[int, int]:
+        assert flags == 0
+        return os.posix_spawn("/bin/sh", ["sh", "-c", f"exit {code}"], {}), -1
+
+    box, kernel = recorded_box(openat=20, clone3=clone3)
+    box.pid = 77
+    step = MakeRootReadonly("/root/readonly")
+    if code:
+        with pytest.raises(KernelError, match=os.strerror(code)) as caught:
+            step.apply(box)
+        assert (caught.value.call, caught.value.errno) == ("mount_setattr", code)
+    else:
+        step.apply(box)
+    assert kernel.calls == [("openat", 1001, "77/ns/mnt", os.O_RDONLY), ("clone3", 0), ("close", 20)]
