@@ -5,7 +5,8 @@ from __future__ import annotations
 import _socket
 
 from ocirt import system as os
-from ocirt.criu.rpc import Conversation
+from ocirt.criu.criulog import error_lines
+from ocirt.criu.rpc import OUTPUT_TAIL, Conversation
 from ocirt.errors import OcirtError
 
 # PATH is the caller's word: only directories that are root's are searched, and only these are handed on, because CRIU
@@ -44,31 +45,43 @@ def start(criu: str) -> Conversation:
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     output = os.memfd_create("criu", os.MFD_CLOEXEC)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    actions = [
-        (os.POSIX_SPAWN_DUP2, null, 0),
-        (os.POSIX_SPAWN_DUP2, output, 1),
-        (os.POSIX_SPAWN_DUP2, output, 2),
-        (os.POSIX_SPAWN_DUP2, theirs.fileno(), SOCKET),
-    ]
-    if theirs.fileno() == SOCKET:  # dup2 onto itself would leave it close-on-exec
-        os.set_inheritable(SOCKET, True)
     try:
-        pid = os.posix_spawn(
-            criu,
-            [criu, "swrk", str(SOCKET)],
-            ENVIRONMENT,
-            file_actions=actions,
-            setsigmask=[],
-            setsigdef=IGNORED_BY_PYTHON,
-        )
-    except OSError as error:
+        pid = _spawn((criu, "swrk", str(SOCKET)), output, theirs.fileno())
+    except OcirtError:
         ours.close()
-        raise OcirtError("criu", f"execute {criu}", call="execve", errno=error.errno or 0) from None
+        raise
     finally:
         theirs.close()
-        os.close(null)
     return Conversation(ours, pid, output)
+
+
+def check(criu: str) -> None:
+    """`criu check`: what every checkpoint needs of the kernel.  Raises OcirtError("criu") with what it says."""
+    output = os.memfd_create("criu", os.MFD_CLOEXEC)
+    try:
+        if os.waitpid(_spawn((criu, "check"), output), 0)[1]:
+            said = os.pread(output, OUTPUT_TAIL, 0).decode("utf-8", "replace")
+            raise OcirtError("criu", f"criu check failed: {'; '.join(error_lines(said)) or ' '.join(said.split())}")
+    finally:
+        os.close(output)
+
+
+def _spawn(words: tuple[str, ...], output: int, socket: int = -1) -> int:
+    """criu with our environment, nothing to read, its output in a file, and the socket as SOCKET; its pid."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    if socket >= 0:
+        actions.append((os.POSIX_SPAWN_DUP2, socket, SOCKET))
+    if socket == SOCKET:  # dup2 onto itself would leave it close-on-exec
+        os.set_inheritable(SOCKET, True)
+    try:
+        return os.posix_spawn(
+            words[0], words, ENVIRONMENT, file_actions=actions, setsigmask=[], setsigdef=IGNORED_BY_PYTHON
+        )
+    except OSError as error:
+        raise OcirtError("criu", f"execute {words[0]}", call="execve", errno=error.errno or 0) from None
+    finally:
+        os.close(null)
 
 
 def version(criu: str) -> Version:

@@ -105,6 +105,8 @@ def check_parent(images: str, parent: str) -> None:
     if parent.startswith("/"):
         raise UsageError("--parent-path must be relative")
     path = os.path.join(images, parent)
+    if not os.path.exists(images):  # --check, which makes nothing
+        path = os.path.normpath(path)
     try:
         os.stat(path)
     except OSError as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 1 << 20  # bytes
 OUTPUT_TAIL = 2048  # bytes
-NAMES = {wire.DUMP: "dump", wire.PRE_DUMP: "pre-dump", wire.RESTORE: "restore", wire.CHECK: "check"}
+NAMES = {wire.DUMP: "dump", wire.PRE_DUMP: "pre-dump", wire.RESTORE: "restore"}
 
 
 class CriuFailed(OcirtError):
@@ -90,10 +90,6 @@ class Conversation:
         """Which of "mem_track" and "lazy_pages" criu and this kernel have."""
         answer = self._ask(wire.FEATURE_CHECK, features=dict.fromkeys(names, True))
         return {name: bool(answer.get("features", {}).get(name)) for name in names}
-
-    def check(self) -> None:
-        """`criu check`: what every checkpoint needs of the kernel.  Raises CriuFailed."""
-        self._ask(wire.CHECK)
 
     def perform(
         self, kind: int, opts: dict[str, Any], notified: Callable[[str, int, list[int]], None]

@@ -61,9 +61,9 @@ class Request:
         self.criu = program.find_criu()
         self.fields = options_of(options, may_use_iptables=bool(program.find_program("iptables-restore")))
         self._status_fd = status_fd(options.status_fd)
+        make_directory(images)  # first: the parent's path leads through it
         if options.parent_path:
             check_parent(images, options.parent_path)
-        make_directory(images)
         self.directories = Directories(images, work, DUMP_LOG, config_file(self.config.annotations))
         self.fields |= self.directories.fields
         self.fields["pid"] = container.pid

@@ -88,16 +88,11 @@ def _of_criu(options: Parsed) -> Iterator[Finding]:
         yield Finding("criu", error.what, error.remedy)
         return
     yield Finding(f"criu {major}.{minor} ({criu})")
-    yield _asked("kernel: criu check", lambda: _check(criu))
+    yield _asked("kernel: criu check", lambda: program.check(criu))
     if options.pre_dump or options.parent_path:
         yield _asked("kernel: memory tracking", lambda: require_features(criu, ["mem_track"]))
     if options.lazy_pages:
         yield _asked("kernel: userfaultfd", lambda: require_features(criu, ["lazy_pages"]))
-
-
-def _check(criu: str) -> None:
-    with program.start(criu) as conversation:
-        conversation.check()
 
 
 def _images(container: Container, images: str) -> Finding:

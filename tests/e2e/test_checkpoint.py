@@ -18,7 +18,7 @@ import pytest
 from ocirt.criu.program import DIRECTORIES, find_program
 from tests.support.bundles import Bundle
 from tests.support.host import Place
-from tests.support.runtime import CHECKOUT, Runtime, poll
+from tests.support.runtime import BOUND, CHECKOUT, Runtime, poll
 
 pytestmark = pytest.mark.only_ocirt("the part is played for ocirt's use of CRIU")
 
@@ -128,6 +128,20 @@ def test_a_pre_dump_leaves_it(runtime: Runtime, bundle: Bundle, criu: Criu) -> N
     runtime.stop(bundle)
 
 
+def test_a_parent_of_images_that_are_still_to_be_made(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+    runtime.launch(bundle.script(LOOP))
+    criu.plays("dump")
+    (bundle.path / "before").mkdir()
+    words = ("checkpoint", "--leave-running", "--image-path", str(images(bundle)), "--parent-path")
+    runtime.fails(*words, "/before", bundle.id, says="--parent-path must be relative")
+    runtime.fails(*words, "../none", bundle.id, says="invalid --parent-path: stat ")
+    images(bundle).rmdir()
+    runtime.ok(*words, "../before", bundle.id)
+    opts = criu.wait()["opts"]
+    assert (opts["parent_img"], opts["track_mem"]) == ("../before", True)
+    runtime.stop(bundle)
+
+
 def test_a_criu_that_refuses(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
     runtime.launch(bundle.script(LOOP))
     criu.plays("refuse", "pre-dump")
@@ -156,7 +170,7 @@ def test_a_checkpoint_that_is_interrupted(runtime: Runtime, bundle: Bundle, criu
         running = subprocess.Popen(command, stderr=said)
         criu.wait()
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 1
+        assert running.wait(BOUND) == 1
     assert "interrupted by signal 15" in (tmp_path / "said").read_text()
     goes_on(runtime, bundle)
     runtime.stop(bundle)
@@ -204,7 +218,7 @@ def test_a_restore_that_is_interrupted(
         running = subprocess.Popen(runtime.arguments(*words), stderr=subprocess.PIPE, text=True)
         criu.wait()
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=10)
+        _, said = running.communicate(timeout=BOUND)
     assert (running.returncode, "interrupted by signal 2" in said) == (1, True)
 
 
@@ -214,7 +228,7 @@ def test_a_restore_that_is_killed_can_be_deleted(runtime: Runtime, bundle: Bundl
     running = subprocess.Popen(runtime.arguments(*words))
     criu.wait()
     running.kill()
-    running.wait(10)
+    running.wait(BOUND)
     runtime.ok("delete", "--force", bundle.id)
 
 

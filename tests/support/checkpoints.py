@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,58 +121,62 @@ def statistics(directory: Path, kind: str = "dump") -> dict[str, int]:
 
 
 class NetworkNamespace:
-    """A network namespace of its own with a loopback, as an engine would prepare it; path names it."""
+    """A network namespace as an engine makes one: a loopback, and a veth pair whose other end stays with us.
 
-    def __init__(self) -> None:
+    path names it.  A second one with the same addresses can take its place when it is closed.
+    """
+
+    ADDRESS, OURS = "10.213.7.2", "10.213.7.1"
+
+    def __init__(self, up: bool = True) -> None:
         self._holder = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 1000"],
             stdout=subprocess.PIPE,
         )
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"up\n"
-        self.path = f"/proc/{self._holder.pid}/ns/net"
+        pid = str(self._holder.pid)
+        self.path = f"/proc/{pid}/ns/net"
+        ip("link", "add", "ckpt0", "type", "veth", "peer", "name", "eth0", "netns", pid)
+        ip("address", "add", f"{self.OURS}/24", "dev", "ckpt0")
+        if up:
+            self.up()
+        for words in (("address", "add", f"{self.ADDRESS}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
+            subprocess.run(["nsenter", f"--net={self.path}", "ip", *words], check=True, timeout=10)
+
+    def up(self) -> None:
+        """Until then nothing of the peer's comes in, to which the kernel would answer that there is no connection."""
+        ip("link", "set", "ckpt0", "up")
 
     def connect(self, port: int = PORT) -> Client:
-        return Client(self.path, port)
+        return Client(self.ADDRESS, port)
 
     def close(self) -> None:
+        """With the namespace the pair goes; at once, so that another can have its name."""
+        ip("link", "delete", "ckpt0")
         self._holder.kill()
         self._holder.communicate()
 
 
-CLIENT = """
-import socket, sys
-sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=60)
-for line in sys.stdin:
-    sock.sendall(line.encode())
-    print(sock.recv(4096).decode(), end="", flush=True)
-"""
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, timeout=10)
 
 
 class Client:
-    """A process in the namespace with one connection to the service."""
+    """One connection to the service, from outside of its namespace."""
 
-    def __init__(self, namespace: str, port: int) -> None:
-        self._process = subprocess.Popen(
-            ["nsenter", f"--net={namespace}", "python3", "-c", CLIENT, str(port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, address: str, port: int) -> None:
+        self._socket = socket.create_connection((address, port), timeout=BOUND * 3)
 
     def say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
+        self._socket.sendall(f"{line}\n".encode())
 
     def hear(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        return self._socket.recv(4096).decode()
 
     def ask(self, line: str) -> str:
         self.say(line)
         return self.hear()
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self._socket.close()

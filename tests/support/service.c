@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -55,7 +56,11 @@ int main(int argc, char **argv)
     struct pollfd polled[MOST] = {{.fd = 0, .events = POLLIN}, {.fd = -1}};
     int port = argc > 1 ? atoi(argv[1]) : 0, used = 2;
     mibs = argc > 2 ? atol(argv[2]) : 0;
-    memory = mibs ? malloc(mibs * MIB) : NULL;
+    if (mibs) { /* in small pages: what the kernel knows to have changed is a whole one */
+        memory = mmap(NULL, mibs * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED || madvise(memory, mibs * MIB, MADV_NOHUGEPAGE))
+            die("memory");
+    }
     for (long i = 0; i < mibs * MIB; i++)
         memory[i] = (char) (i * 7 + i / 4096);
     if (port) {

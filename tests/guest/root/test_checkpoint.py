@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,10 +22,12 @@ from tests.support.checkpoints import (
     restore,
     run,
     serving,
+    statistics,
     streams,
 )
 from tests.support.host import alive
-from tests.support.runtime import ConsoleSocket, Runtime, read_until, wait_for
+from tests.support.runtime import ConsoleSocket, Runtime, poll, read_until, wait_for
+from tests.support.units import left_of, show
 
 PTY = 136  # major number of /dev/pts/N
 
@@ -147,6 +150,30 @@ def network() -> Iterator[NetworkNamespace]:
     made.close()
 
 
+def test_an_open_connection(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    """Its other end is outside, and notices nothing but the time; the namespace is made anew, as engines do."""
+    network = NetworkNamespace()
+    run(runtime, serving(bundle, PORT).namespace("network", network.path), before)
+    before.hear("ready\n")
+    client = network.connect()
+    assert client.ask("a") == "1 a\n"
+    checkpoint(runtime, bundle, "--tcp-established")
+    network.close()
+    client.say("b")  # while there is nobody: sent again until there is
+    network = NetworkNamespace(up=False)
+    try:
+        bundle.namespace("network", network.path).save()
+        restore(runtime, bundle, after, "--tcp-established")
+        network.up()
+        assert client.hear() == "2 b\n"
+        assert client.ask("c") == "3 c\n"
+        assert runtime.sh(bundle, "cat /tmp/count") == "3\n"
+        client.close()
+        runtime.stop(bundle)
+    finally:
+        network.close()
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 
@@ -200,4 +227,279 @@ def test_a_restore_that_fails_leaves_nothing(
     core.write_bytes(whole)
     restore(runtime, bundle, after)
     after.ask("b", "2 b")
+    runtime.stop(bundle)
+
+
+# -- what a container is made of -------------------------------------------------------------------
+
+
+def test_mounts_from_outside(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams, tmp_path: Path) -> None:
+    """Binds of a file and of a directory with another mount in it, by way of a link; masks and a read-only root."""
+    (tmp_path / "hosts").write_text("127.0.0.1 here\n")
+    (tmp_path / "data/inner").mkdir(parents=True)
+    mount("tmpfs", tmp_path / "data/inner", "-t", "tmpfs")
+    (tmp_path / "data/inner/file").write_text("inner\n")
+    (bundle.root / "var/link").symlink_to("/srv")
+    (bundle.root / "srv").mkdir()
+    bundle.bind(tmp_path / "hosts", "/etc/hosts", "bind", "ro")
+    bundle.bind(tmp_path / "data", "/var/link/data", "rbind", "rw")
+    bundle.config["root"]["readonly"] = True
+    try:
+        run(runtime, serving(bundle), before)
+        before.ask("a", "1 a")
+        look = "cat /etc/hosts /srv/data/inner/file; wc -c < /proc/kcore; touch /x /etc/hosts; touch /srv/data/made"
+        seen = runtime.call("exec", bundle.id, "sh", "-c", look)
+        mounted = runtime.sh(bundle, "cut -d' ' -f4-6 /proc/self/mountinfo | sort")
+        checkpoint(runtime, bundle)
+        (tmp_path / "data/inner/file").write_text("changed\n")
+        (tmp_path / "data/made").unlink()
+        restore(runtime, bundle, after)
+        after.ask("b", "2 b")
+        again = runtime.call("exec", bundle.id, "sh", "-c", look)
+        assert (again.out, again.err) == (seen.out.replace("inner", "changed"), seen.err)
+        assert "Read-only file system" in seen.err
+        assert (tmp_path / "data/made").exists()
+        assert runtime.sh(bundle, "cut -d' ' -f4-6 /proc/self/mountinfo | sort") == mounted
+        runtime.stop(bundle)
+    finally:
+        subprocess.run(["umount", tmp_path / "data/inner"], check=True)
+
+
+def mount(source: Path | str, target: Path, *options: str) -> None:
+    subprocess.run(["mount", *options, source, target], check=True, timeout=10)
+
+
+def test_a_fresh_root_gets_its_mount_points(
+    runtime: Runtime, bundle: Bundle, new_bundle: Callable[[], Bundle], before: Streams, after: Streams, tmp_path: Path
+) -> None:
+    """As when an engine restores from an archive: the image has none of the files that create made."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/file").write_text("from outside\n")
+    other = new_bundle()
+    for each in (bundle, other):
+        serving(each).bind(tmp_path / "deep/file", "/opt/one/file").bind(tmp_path / "deep", "/opt/two/dir")
+        each.mount("/scratch/tmp", "tmpfs", "tmpfs")
+    run(runtime, bundle, before)
+    before.ask("a", "1 a")
+    checkpoint(runtime, bundle)
+    os.rename(images(bundle), images(other))
+    other.save()
+    restore(runtime, other, after)
+    after.ask("b", "2 b")
+    assert runtime.sh(other, "cat /opt/one/file /opt/two/dir/file; ls /scratch") == "from outside\nfrom outside\ntmp\n"
+    runtime.stop(other)
+
+
+def test_hooks(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    """At restore those that run in the runtime's namespaces, with the pid; the container's own were run at create."""
+    log = bundle.path / "hooks.log"
+    record = bundle.path / "record"
+    record.write_text(f'#!/bin/sh\nread state\necho "$1 $state" >> {log}\n')
+    record.chmod(0o755)
+    serving(bundle)
+    for kind in ("prestart", "createRuntime", "createContainer", "poststart", "poststop"):
+        bundle.hook(kind, record, kind)
+    run(runtime, bundle, before)
+    before.ask("a", "1 a")
+    checkpoint(runtime, bundle)
+    log.unlink()
+    restore(runtime, bundle, after)
+    lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    expected = [("prestart", "created"), ("createRuntime", "creating"), ("poststart", "running")]
+    assert [(kind, json.loads(state)["status"]) for kind, state in lines] == expected
+    assert {json.loads(state)["pid"] for _, state in lines} == {bundle.pid}
+    runtime.stop(bundle)
+
+
+def test_a_hook_that_fails_ends_the_restore(
+    runtime: Runtime, bundle: Bundle, before: Streams, after: Streams, host_unchanged: Callable[[], object]
+) -> None:
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    checkpoint(runtime, bundle)
+    bundle.hook("createRuntime", "/bin/false").save()
+    words = ("restore", "--detach", "--image-path", str(images(bundle)), "--bundle", str(bundle.path), bundle.id)
+    with host_unchanged():  # type: ignore[attr-defined]
+        said = after.call(runtime, *words, code=1)
+    assert "createRuntime hook #0" in said or runtime.name != "ocirt"
+    assert gone(runtime, bundle)
+
+
+def test_a_loopback_of_its_own(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    run(runtime, serving(bundle, PORT), before)
+    before.hear("ready\n")
+    checkpoint(runtime, bundle)
+    restore(runtime, bundle, after)
+    asked = runtime.sh(bundle, f"echo a | timeout 5 nc 127.0.0.1 {PORT} & sleep 2")
+    assert asked == "1 a\n"
+    runtime.stop(bundle)
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def test_in_the_foreground(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    run(runtime, serving(bundle).script("read line; echo $line; exit 7"), before)
+    checkpoint(runtime, bundle)
+    after.say("go on")
+    words = ("restore", "--image-path", str(images(bundle)), "--bundle", str(bundle.path), bundle.id)
+    after.call(runtime, *words, code=7)
+    after.hear("go on\n")
+    assert gone(runtime, bundle)
+
+
+def test_work_path_has_the_log(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    work = bundle.path / "work"
+    checkpoint(runtime, bundle, "--work-path", str(work))
+    assert {"dump.log", "stats-dump"} <= set(os.listdir(work))
+    assert not (images(bundle) / "dump.log").exists()
+    restore(runtime, bundle, after, "--work-path", str(work))
+    assert {"restore.log", "stats-restore"} <= set(os.listdir(work))
+    runtime.stop(bundle)
+
+
+def test_parent_path_is_below_the_images(runtime: Runtime, bundle: Bundle, before: Streams) -> None:
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    words = ("checkpoint", "--image-path", str(images(bundle)), "--parent-path")
+    runtime.fails(*words, "/absolute", bundle.id, says="--parent-path")
+    runtime.fails(*words, "../none", bundle.id, says="invalid --parent-path")
+    before.ask("b", "2 b")
+    runtime.stop(bundle)
+
+
+def test_a_pre_dump_shortens_the_freeze(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    """64 MiB, of which 64 pages change between."""
+    run(runtime, serving(bundle, 0, 64), before)
+    before.hear("ready\n")
+    before.ask("a", "1 a")
+    checkpoint(runtime, bundle, "--leave-running")
+    whole = statistics(images(bundle))
+    before.ask("b", "2 b")
+    words = ("checkpoint", "--pre-dump", "--image-path", str(images(bundle, "before")), bundle.id)
+    runtime.ok(*words, bound=120)
+    assert runtime.status(bundle) == "running"
+    before.ask("c", "3 c")
+    os.rename(images(bundle), images(bundle, "whole"))
+    checkpoint(runtime, bundle, "--parent-path", "../before")
+    rest = statistics(images(bundle))
+    assert whole["pages_written"] > 64 * 256 > 1000 > rest["pages_written"] >= 64
+    assert rest["memdump_time"] < whole["memdump_time"] / 4
+    assert rest["frozen_time"] < whole["frozen_time"]
+    restore(runtime, bundle, after)
+    after.ask("d", "4 d")
+    runtime.stop(bundle)
+
+
+def test_lazy_pages(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    """Memory stays in the old process until the new one asks for it."""
+    run(runtime, serving(bundle, 0, 16), before)
+    before.ask("a", "1 a")
+    reading, writing = os.pipe()
+    words = ("--lazy-pages", "--page-server", "127.0.0.1:27000", "--status-fd", str(writing))
+    command = runtime.arguments("checkpoint", "--image-path", str(images(bundle)), *words, bundle.id)
+    dumping = subprocess.Popen(command, pass_fds=(writing,))
+    os.close(writing)
+    assert os.read(reading, 1) == b"\0"
+    os.close(reading)
+    words = ("--page-server", "--address", "127.0.0.1", "--port", "27000", "-D", str(images(bundle)), "-W")
+    pages = subprocess.Popen(["criu", "lazy-pages", *words, str(bundle.path)])
+    poll((bundle.path / "lazy-pages.socket").exists, "criu lazy-pages")
+    other = f"{bundle.id}-new"
+    words = (
+        "restore",
+        "--detach",
+        "--lazy-pages",
+        "--image-path",
+        str(images(bundle)),
+        "--work-path",
+        str(bundle.path),
+    )
+    after.call(runtime, *words, "--bundle", str(bundle.path), other)
+    after.ask("b", "2 b")
+    assert dumping.wait(60) == 0
+    assert pages.wait(60) == 0
+    assert gone(runtime, bundle)
+    after.ask("c", "3 c")
+    runtime.ok("delete", "--force", other)
+
+
+def test_a_paused_container_stays_paused(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    runtime.ok("pause", bundle.id)
+    checkpoint(runtime, bundle, "--leave-running")
+    assert runtime.status(bundle) == "paused"
+    runtime.ok("resume", bundle.id)
+    before.ask("b", "2 b")
+    runtime.ok("pause", bundle.id)
+    checkpoint(runtime, bundle)
+    restore(runtime, bundle, after)
+    runtime.call("resume", bundle.id)
+    after.ask("c", "3 c")
+    runtime.stop(bundle)
+
+
+@pytest.mark.parametrize("mode", ["soft", "full", "ignore"])
+def test_cgroup_modes(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams, mode: str) -> None:
+    bundle.resources(pids={"limit": 20})
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    checkpoint(runtime, bundle, "--manage-cgroups-mode", mode)
+    restore(runtime, bundle, after, "--manage-cgroups-mode", mode)
+    after.ask("b", "2 b")
+    runtime.stop(bundle)
+
+
+def test_a_configuration_file_of_criu(runtime: Runtime, bundle: Bundle, before: Streams) -> None:
+    """Its settings win; and where it puts the log, there it is looked for."""
+    file, log = bundle.path / "criu.conf", bundle.path / "elsewhere.log"
+    file.write_text(f"log-file {log}\n")
+    bundle.config["annotations"] = {"org.criu.config": str(file)}
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    checkpoint(runtime, bundle, "--leave-running")
+    assert "Dumping finished successfully" in log.read_text()
+    runtime.stop(bundle)
+
+
+def test_with_systemd(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    systemd = ("--systemd-cgroup",)
+    bundle.resources(memory={"limit": 128 << 20})
+    run(runtime, serving(bundle), before, options=systemd)
+    before.ask("a", "1 a")
+    unit = Path(f"/proc/{bundle.pid}/cgroup").read_text().strip().rpartition("/")[2]
+    assert unit.endswith(f"{bundle.id}.scope")
+    checkpoint(runtime, bundle, options=systemd)
+    assert show(unit, "ActiveState") == {"ActiveState": "inactive"}
+    restore(runtime, bundle, after, options=systemd)
+    after.ask("b", "2 b")
+    assert show(unit, "ActiveState", "MemoryMax") == {"ActiveState": "active", "MemoryMax": str(128 << 20)}
+    assert Path(f"/proc/{bundle.pid}/cgroup").read_text().strip().rpartition("/")[2] == unit
+    runtime.stop(bundle)
+    assert left_of(bundle.id) == []
+
+
+# -- checkpoint --check ----------------------------------------------------------------------------
+
+
+@pytest.mark.only_ocirt("no other runtime has --check")
+def test_check(runtime: Runtime, bundle: Bundle, before: Streams, network: NetworkNamespace) -> None:
+    run(runtime, serving(bundle, PORT).namespace("network", network.path), before)
+    before.hear("ready\n")
+    words = ("checkpoint", "--check", "--image-path", str(images(bundle)))
+    report = runtime.ok(*words, bundle.id).out
+    assert all(line.startswith("ok    ") for line in report.splitlines()), report
+    assert "\nok    kernel: criu check\n" in report
+    client = network.connect()
+    assert client.ask("a") == "1 a\n"
+    result = runtime.fails(*words, "--page-server", "127.0.0.1:9", bundle.id)
+    assert "FAULT TCP connections: 1 established - give --tcp-established\n" in result.out
+    assert "FAULT page server 127.0.0.1:9: cannot be reached: connection refused\n" in result.out
+    assert result.last_line.endswith("a checkpoint would not work: 2 of 11 checks failed")
+    runtime.ok(*words, "--tcp-established", bundle.id)
+    assert not images(bundle).exists()
+    client.close()
     runtime.stop(bundle)

@@ -80,3 +80,13 @@ def test_what_cannot_be_executed(directories: tuple[Path, Path]) -> None:
     with pytest.raises(OcirtError, match=r"^execute /no/criu$") as caught:
         program.start("/no/criu")
     assert (caught.value.code, caught.value.errno) == ("criu", 2)
+
+
+def test_what_criu_check_says(directories: tuple[Path, Path]) -> None:
+    program.check(put(directories[0], '[ "$*" = check ] && echo Looks good.'))
+    criu = put(directories[1], "echo 'Error (criu/cr-check.c:7): no such thing'; echo Looks bad; exit 1")
+    with pytest.raises(OcirtError, match=r"^criu check failed: criu/cr-check\.c:7: no such thing$") as caught:
+        program.check(criu)
+    assert caught.value.code == "criu"
+    with pytest.raises(OcirtError, match=r"^criu check failed: Not on this machine$"):
+        program.check(put(directories[1], "echo Not on; echo this machine; exit 1"))

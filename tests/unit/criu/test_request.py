@@ -127,6 +127,7 @@ def test_parent_path(tmp_path: Path) -> None:
     images = str(tmp_path / "images")
     (tmp_path / "images").mkdir()
     check_parent(images, "../parent")
+    check_parent(f"{images}-to-be", "../parent")
     for parent, says in {
         "/parent": "--parent-path must be relative",
         "../none": f"invalid --parent-path: stat {images}/../none: no such file or directory",
