@@ -20,6 +20,7 @@ processes with its own code injected into them.
 from __future__ import annotations
 
 import _socket
+import select
 import sys
 
 from ocirt import log
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 1 << 20  # bytes
 OUTPUT_TAIL = 2048  # bytes
+LOOK_FOR_SIGNALS = 500  # milliseconds
 NAMES = {wire.DUMP: "dump", wire.PRE_DUMP: "pre-dump", wire.RESTORE: "restore"}
 
 
@@ -134,7 +136,14 @@ class Conversation:
             raise self._ended() from None
 
     def _receive(self) -> tuple[dict[str, Any], list[int]]:
-        """The next message and its descriptors, close-on-exec."""
+        """The next message and its descriptors, close-on-exec.
+
+        A signal may come when Python has looked for signals and not begun to wait yet: so it looks again and again.
+        """
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        while not poll.poll(LOOK_FOR_SIGNALS):
+            pass
         try:
             data, ancillary, _, _ = self._socket.recvmsg(
                 MAX_MESSAGE, _socket.CMSG_SPACE(4 * 4), _socket.MSG_CMSG_CLOEXEC

@@ -50,6 +50,7 @@ WAITS = {
     "the other process's end: it closes the socket, or is killed": """
         channel.accept: _accept
         criu.program.check: waitpid
+        criu.rpc.Conversation._receive: poll
         criu.rpc.Conversation._receive: recvmsg
         criu.rpc.Conversation._send: send
         criu.rpc.Conversation.reap: waitpid

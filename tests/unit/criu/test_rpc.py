@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ocirt.criu import wire
+from ocirt.criu import rpc, wire
 from ocirt.criu.rpc import Conversation, CriuFailed
 from ocirt.criu.wire import decode, encode
 from ocirt.errors import OcirtError
@@ -150,3 +150,27 @@ def test_closing_waits_for_criu_and_can_be_repeated() -> None:
     criu.conversation.close()
     assert criu.conversation.reap() == 0
     criu.conversation.close()
+
+
+def test_a_signal_that_comes_right_before_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python notes it and waits on in the kernel: it must be looked for again."""
+
+    class Poll:
+        """select.poll, before whose first wait a signal comes; the kernel does not end the wait for it."""
+
+        waits = 0
+
+        def register(self, *_: int) -> None:
+            """Nothing is registered."""
+
+        def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+            assert 0 < milliseconds <= 1000
+            Poll.waits += 1
+            if Poll.waits == 3:
+                raise OcirtError("interrupted", "seen")
+            return []
+
+    monkeypatch.setattr(rpc.select, "poll", Poll)
+    criu = FakeCriu()
+    with criu.conversation as conversation, pytest.raises(OcirtError, match=r"^seen$"):
+        conversation.version()
