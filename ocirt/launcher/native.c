@@ -133,6 +133,9 @@ int main(int argc, char **argv)
     if (set_arguments(argc, argv) < 0 || PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) < 0)
         return 1;
     PyEval_EvalCode(boot, globals, globals); /* ends the process */
-    PyErr_Print();
+    if (PyErr_ExceptionMatches(PyExc_MemoryError)) /* before cli.py, which says so itself */
+        fputs("ocirt: out of memory\n", stderr);
+    else
+        PyErr_Print();
     return 1;
 }

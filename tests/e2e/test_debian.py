@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -42,6 +43,16 @@ def debian(bundle: Bundle, debian_root: Path) -> Bundle:
     bundle.process["env"] = [PATH, "TERM=dumb", "LC_ALL=C.UTF-8"]
     bundle.capabilities("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETUID", "CAP_SETGID", "CAP_KILL")
     return bundle
+
+
+def interrupt(shell: OnTerminal) -> None:
+    """Ctrl-C until the prompt comes: bash names the job before it makes it the terminal's foreground."""
+    for _ in range(10):
+        shell.write(b"\x03")
+        with contextlib.suppress(AssertionError):
+            read_until(shell.master, b"ready> ", 1.0)
+            return
+    raise AssertionError("the job does not end")
 
 
 def test_bash_on_a_terminal(runtime: Runtime, debian: Bundle) -> None:
