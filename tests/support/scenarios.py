@@ -48,6 +48,7 @@ def joined(bundle: Bundle) -> None:
     bundle.holder = holder
     children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
     pid = poll(lambda: children.read_text().split(), "unshare's child")[0]
+    poll(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the child's sleep")
     bundle.args(*SLEEP)
     for kind, name in (("pid", "pid"), ("uts", "uts"), ("ipc", "ipc")):
         bundle.namespace(kind, f"/proc/{pid}/ns/{name}")
