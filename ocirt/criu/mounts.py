@@ -7,7 +7,7 @@ Source: criu(8), --external mnt[].
 
 from __future__ import annotations
 
-from ocirt.cgroups.layout import unescape
+from ocirt.cgroups.layout import lines_of, unescape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MountLine:
 
 def parse_mountinfo(text: str) -> list[MountLine]:
     """proc_pid_mountinfo(5), in its order."""
-    return [MountLine(line) for line in text.splitlines()]
+    return [MountLine(line) for line in lines_of(text)]
 
 
 class Outside:

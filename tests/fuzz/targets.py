@@ -26,6 +26,7 @@ from ocirt.channel import Channel
 from ocirt.config import jsontext, mountopts
 from ocirt.config.bundle import read_config, read_process, read_resources
 from ocirt.container import Container
+from ocirt.criu.mounts import parse_mountinfo
 from ocirt.errors import OcirtError
 from ocirt.pipeline import Plan
 from ocirt.plan import Options, make_plan
@@ -114,12 +115,13 @@ def mountinfo(data: bytes) -> None:
     names = [name for name in data.decode("utf-8", "surrogateescape").split("\0") if name and "\n" not in name]
     if len(names) < 3:
         return
-    own, point, *others = ("/" + name for name in names)
+    own, point, *others = (f"/{name}" for name in names)
     lines = [f"{number} 1 0:1 / {escaped(other)} rw - tmpfs none rw\n" for number, other in enumerate(others)]
     lines.append(f"99 1 0:2 / {escaped(point)} rw,nosuid shared:1 - cgroup2 cgroup2 rw\n")
     found = parse_own_cgroups(f"4:memory:/m\n0::{own}\n")
     assert found == {"memory": "/m", "": own}
     assert parse_cgroup_mounts("".join(lines), found) == ({}, {}, point)
+    assert [line.point for line in parse_mountinfo("".join(lines))] == [*others, point]
 
 
 def escaped(path: str) -> str:

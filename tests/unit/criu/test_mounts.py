@@ -42,3 +42,8 @@ def test_below() -> None:
     assert below("/a", points) == ["/b", "/b/c"]
     assert below("/", points) == ["/", "/a", "/a/b", "/a/b/c", "/ab"]
     assert below("/a/", points) == ["/b", "/b/c"]
+
+
+def test_only_a_newline_ends_a_line_of_mountinfo() -> None:
+    text = "1 0 0:1 / /a\fb\u2028c rw - tmpfs none rw\n2 1 0:2 / /d rw - proc proc rw\n"
+    assert [(line.number, line.point) for line in parse_mountinfo(text)] == [(1, "/a\fb\u2028c"), (2, "/d")]
