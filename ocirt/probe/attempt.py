@@ -29,17 +29,7 @@ WORKS, FAILS = b"+", b"-"
 
 def attempt(check: Check) -> Outcome:
     """Run the trial; returns when all its processes are gone."""
-    reading, writing = os.pipe()
-    keeper = os.fork()
-    if keeper == 0:
-        _leave_after(lambda: _keep(check, writing))
-    os.close(writing)
-    try:
-        answer = read_all(reading)
-    finally:
-        os.close(reading)
-        os.waitpid(keeper, 0)
-    return outcome(check, answer)
+    return outcome(check, _answer_of(lambda writing: _keep(check, writing)))
 
 
 def outcome(check: Check, answer: bytes) -> Outcome:
@@ -51,18 +41,23 @@ def outcome(check: Check, answer: bytes) -> Outcome:
 
 def in_child(function: Callable[[], object]) -> None:
     """Run function in one more child, which dies with its parent.  Raises what it raised, as Unavailable."""
+    answer = _answer_of(lambda writing: _report(function, writing))
+    if answer[:1] != WORKS:
+        raise Unavailable(answer[1:].decode("utf-8", "replace") or "a process of the trial was killed")
+
+
+def _answer_of(child: Callable[[int], object]) -> bytes:
+    """Run it in a child, with the descriptor to answer to; what it wrote, when it has ended."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _leave_after(lambda: _report(function, writing))
+        _leave_after(lambda: child(writing))
     os.close(writing)
     try:
-        answer = read_all(reading)
+        return read_all(reading)
     finally:
         os.close(reading)
         os.waitpid(pid, 0)
-    if answer[:1] != WORKS:
-        raise Unavailable(answer[1:].decode("utf-8", "replace") or "a process of the trial was killed")
 
 
 def _keep(check: Check, writing: int) -> None:

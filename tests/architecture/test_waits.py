@@ -56,8 +56,7 @@ WAITS = {
         criu.rpc.Conversation.reap: waitpid
         stages.criu.MakeRootReadonly.apply: waitpid
         probe.attempt._end: waitpid
-        probe.attempt.attempt: waitpid
-        probe.attempt.in_child: waitpid
+        probe.attempt._answer_of: waitpid
         probe.cgroups.birth: waitpid
         probe.namespaces.run: waitpid
         probe.places.Held.__exit__: waitpid
