@@ -15,7 +15,7 @@ from tests.support.faults import Event, Faulty
 from tests.support.host import Place
 from tests.support.remains import Remains
 from tests.support.runtime import Runtime
-from tests.support.scenarios import SCENARIOS, Scenario, sampled, shaped
+from tests.support.scenarios import SCENARIOS, Scenario, rehearsed, sampled
 
 pytestmark = pytest.mark.only_ocirt("the faults are in ocirt's own calls")
 SAMPLE = 3  # calls of each scenario; OCIRT_TEST_FAULTS=all takes all
@@ -50,11 +50,7 @@ def fail(command: Faulty, event: Event, number: int, remains: Remains, scenario:
 def test_fails(scenario: Scenario, place: Place, runtime: Runtime, bundle: Bundle) -> None:
     wrong: list[str] = []
     done = 0
-    with shaped(scenario, bundle):
-        remains = Remains(place, runtime, bundle)
-        scenario.prepare(runtime, bundle)
-        events = scenario.command(runtime, bundle).events()
-        assert not remains.clean()
+    with rehearsed(scenario, place, runtime, bundle) as (remains, events):
         calls = [event for event in events if event.kind == "call"]
         for event in sampled(calls, SAMPLE):
             for number in wanted(event):

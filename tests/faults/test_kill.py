@@ -12,7 +12,7 @@ from tests.support.faults import Event, Faulty
 from tests.support.host import Place
 from tests.support.remains import Remains
 from tests.support.runtime import Runtime
-from tests.support.scenarios import SCENARIOS, Scenario, sampled, shaped
+from tests.support.scenarios import SCENARIOS, Scenario, rehearsed, sampled
 
 pytestmark = pytest.mark.only_ocirt("the faults are in ocirt's own steps")
 ANNOUNCEMENT = "tell the runtime that the program comes next"
@@ -61,11 +61,7 @@ def kill_waiting(command: Faulty, event: Event, remains: Remains, creates: bool)
 def test_killed(scenario: Scenario, place: Place, runtime: Runtime, bundle: Bundle) -> None:
     wrong: list[str] = []
     done = 0
-    with shaped(scenario, bundle):
-        remains = Remains(place, runtime, bundle)
-        scenario.prepare(runtime, bundle)
-        events = scenario.command(runtime, bundle).events()
-        assert not remains.clean()
+    with rehearsed(scenario, place, runtime, bundle) as (remains, events):
         chosen, late = wanted(events), announced(events)
         for event in sampled(chosen, SAMPLE):
             for victim in dict.fromkeys(("command", event.role)):

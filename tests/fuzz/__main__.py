@@ -53,15 +53,13 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=Path("build/fuzz"), help="directory (build/fuzz)")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     options = parser.parse_args()
-    finds = []
-    for name in options.targets or TARGETS:
+    names, finds = options.targets or list(TARGETS), []
+    for name in names:
         print(f"== {name}: {options.seconds} s", flush=True)
         here = [sys.executable, "-m", "tests.fuzz", "--here", name, str(options.seconds), str(options.into)]
         if subprocess.run(here, check=False).returncode:
             finds.append(name)
-    print(
-        f"{len(options.targets or TARGETS)} targets, {len(finds)} with a find{': ' if finds else ''}{', '.join(finds)}"
-    )
+    print(f"{len(names)} targets, {len(finds)} with a find{': ' if finds else ''}{', '.join(finds)}")
     return 1 if finds else 0
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.support.bundles import Bundle
 from tests.support.faults import ALL, Event, Faulty
+from tests.support.host import Place
+from tests.support.remains import Remains
 from tests.support.runtime import Runtime, poll
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -112,12 +114,18 @@ SCENARIOS = (
 
 
 @contextmanager
-def shaped(scenario: Scenario, bundle: Bundle) -> Iterator[None]:
-    """The scenario's bundle, saved."""
+def rehearsed(
+    scenario: Scenario, place: Place, runtime: Runtime, bundle: Bundle
+) -> Iterator[tuple[Remains, list[Event]]]:
+    """The scenario's bundle, saved: what tells what is left of it, and the events of a run without a fault."""
     scenario.shape(bundle)
     bundle.save()
     try:
-        yield
+        remains = Remains(place, runtime, bundle)
+        scenario.prepare(runtime, bundle)
+        events = scenario.command(runtime, bundle).events()
+        assert not remains.clean()
+        yield remains, events
     finally:
         holder = getattr(bundle, "holder", None)
         if holder is not None:
