@@ -181,7 +181,7 @@ class Container:
         for name in (START_SOCKET, CONFIG, RECORD, RECORD + ".new", CONFIG + ".new"):
             _unlink_if_there(self.dirfd, name)
         path = os.path.join(self.root, self.id)
-        if not self._is_at(path):
+        if not os.is_at(self.dirfd, path):
             return
         try:
             os.rmdir(path)
@@ -348,14 +348,6 @@ class Container:
 
     def notify_socket(self) -> str:
         return f"/proc/self/fd/{self.dirfd}/{NOTIFY}/notify.sock"
-
-    def _is_at(self, path: str) -> bool:
-        try:
-            found = os.stat(path, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        ours = os.fstat(self.dirfd)
-        return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 class Lock:

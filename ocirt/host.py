@@ -96,8 +96,8 @@ class Host:
 def probe_host() -> Host:
     """The machine ocirt runs on.  Raises OSError when /proc is not there."""
     system = os.uname()
-    mountinfo = _read("/proc/self/mountinfo")
-    own = parse_own_cgroups(_read("/proc/self/cgroup"))
+    mountinfo = os.read_text("/proc/self/mountinfo")
+    own = parse_own_cgroups(os.read_text("/proc/self/cgroup"))
     mounts, roots, unified = parse_cgroup_mounts(mountinfo, own)
     return Host(
         kernel=parse_release(system.release),
@@ -147,10 +147,6 @@ def _systemd() -> str:
 
 def _apparmor_enabled() -> bool:
     try:
-        return _read("/sys/module/apparmor/parameters/enabled").startswith("Y")
+        return os.read_text("/sys/module/apparmor/parameters/enabled").startswith("Y")
     except FileNotFoundError:
         return False
-
-
-def _read(path: str) -> str:
-    return os.read_whole(path).decode("utf-8", "surrogateescape")

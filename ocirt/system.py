@@ -13,6 +13,7 @@ from posix import (
     O_CLOEXEC,
     O_RDONLY,
     close,
+    fstat,
     getcwd,
     lstat,
     mkdir,
@@ -119,6 +120,21 @@ def read_whole(name: str, dir_fd: int | None = None) -> bytes:
         return content
     finally:
         close(fd)
+
+
+def read_text(name: str) -> str:
+    """A file of the kernel's as text; bytes that are no UTF-8, in the names of others, as fsdecode() has them."""
+    return read_whole(name).decode("utf-8", "surrogateescape")
+
+
+def is_at(fd: int, name: str) -> bool:
+    """Whether the open file is the one by that name still, and no link to it."""
+    try:
+        found = lstat(name)
+    except FileNotFoundError:
+        return False
+    ours = fstat(fd)
+    return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _status(name: str) -> stat_result | None:

@@ -92,7 +92,7 @@ def lock(directory: str) -> int:
             at="/linux/cgroupsPath",
             remedy="choose another linux.cgroupsPath",
         ) from None
-    if _same(fd, f"{directory}/cgroup.procs"):
+    if os.is_at(fd, f"{directory}/cgroup.procs"):
         return fd
     os.close(fd)
     return -1
@@ -149,12 +149,3 @@ def marked(directory: str) -> str | None:
             if error.errno not in (errno.ENODATA, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
                 raise
     return ""
-
-
-def _same(fd: int, path: str) -> bool:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return False
-    ours = os.fstat(fd)
-    return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)

@@ -32,7 +32,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def read_file(directory: str, name: str) -> str:
     """The file's text without the last newline.  Raises OSError."""
-    return os.read_whole(f"{directory}/{name}").decode("utf-8", "surrogateescape").rstrip("\n")
+    return os.read_text(f"{directory}/{name}").rstrip("\n")
 
 
 def write_file(directory: str, name: str, text: str) -> None:

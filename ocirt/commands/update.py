@@ -170,7 +170,7 @@ def _resctrl_group(container: Container, schemata: dict[str, str]) -> Group:
 
 
 def _resctrl_mount() -> str:
-    return parse_resctrl_mount(os.read_whole("/proc/self/mountinfo").decode("utf-8", "surrogateescape"))
+    return parse_resctrl_mount(os.read_text("/proc/self/mountinfo"))
 
 
 def _read(option: str, kind: str, text: str) -> int | str:

@@ -12,7 +12,7 @@ from ocirt.criu.mounts import at_checkpoint, parse_mountinfo
 from ocirt.criu.request import DESCRIPTORS, DUMP_LOG, check_parent, config_file, options_of, page_server
 from ocirt.errors import OcirtError, StateError, UsageError
 from ocirt.host import probe_host
-from ocirt.pipeline import ENDING_SIGNALS
+from ocirt.pipeline import ENDING_SIGNALS, interrupted
 from ocirt.process.criu import EXTERNAL, Directories, make_directory, make_yard, outside_mounts, remove_yard
 from ocirt.process.lifecycle import destroy
 from ocirt.restore_plan import require_restorable
@@ -96,7 +96,7 @@ class Request:
         manager = self._container.manager()
         was_frozen = manager is not None and manager.frozen()
         for signal in ENDING_SIGNALS:
-            _signal.signal(signal, _interrupted)
+            _signal.signal(signal, interrupted)
         try:
             remove_yard(self._container)  # of a checkpoint that was killed
             self.fields["cgroup_yard"] = make_yard(self._container, probe_host())
@@ -120,10 +120,6 @@ class Request:
             os.write(self._status_fd, b"\0")
             os.close(self._status_fd)
             self._status_fd = -1
-
-
-def _interrupted(signal: int, frame: object) -> None:
-    raise OcirtError("interrupted", f"interrupted by signal {signal}")
 
 
 def status_fd(text: str) -> int:
@@ -158,8 +154,7 @@ def require_features(criu: str, names: list[str]) -> None:
 
 def container_mounts(container: Container) -> list[MountLine]:
     """The mount points as the container sees them."""
-    text = os.read_whole(f"/proc/{container.pid}/mountinfo")
-    return parse_mountinfo(text.decode("utf-8", "surrogateescape"))
+    return parse_mountinfo(os.read_text(f"/proc/{container.pid}/mountinfo"))
 
 
 def container_outside(container: Container) -> list[Outside]:

@@ -149,7 +149,7 @@ def _of_mount(
 
 
 def own_mounts() -> list[MountLine]:
-    return parse_mountinfo(os.read_whole("/proc/self/mountinfo").decode("utf-8", "surrogateescape"))
+    return parse_mountinfo(os.read_text("/proc/self/mountinfo"))
 
 
 def _real(path: str) -> str:

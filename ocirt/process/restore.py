@@ -172,5 +172,5 @@ def joined_namespaces(config: Config) -> list[dict[str, str]]:
 
 def _cgroup_roots(pid: int) -> list[dict[str, str]]:
     """Where criu is now: what was the container's cgroup becomes this one."""
-    own = parse_own_cgroups(os.read_whole(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape"))
+    own = parse_own_cgroups(os.read_text(f"/proc/{pid}/cgroup"))
     return [{"ctrl": controller, "path": path} for controller, path in own.items()]

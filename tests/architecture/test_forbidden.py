@@ -36,7 +36,8 @@ PATH_TEXT = {"join", "realpath", "exists", "isdir", "islink", "isfile", "lexists
 BY_PATH = set(
     """
     access chdir chflags chmod chown chroot execve getxattr lchown link listdir lstat makedirs mkdir mkfifo mknod open
-    pathconf read_whole readlink remove rename replace rmdir scandir setxattr stat statvfs symlink truncate unlink utime
+    pathconf read_text read_whole readlink remove rename replace rmdir scandir setxattr stat statvfs symlink truncate
+    unlink utime
     """.split()  # noqa: SIM905  # sorted words read better
 )
 # Calls without dir_fd in stages, and what they open: nothing of these lies in an image.
