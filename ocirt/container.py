@@ -134,7 +134,11 @@ class Container:
                 "container does not exist",
                 remedy=f"ocirt --root {root} list shows those that do",
             ) from None
-        return cls(root, container_id, dirfd, _read_record(dirfd))
+        try:
+            return cls(root, container_id, dirfd, _read_record(dirfd))
+        except StateError:  # `list` and `gc` go on to the next one
+            os.close(dirfd)
+            raise
 
     @classmethod
     def salvage(cls, root: str, container_id: str, seconds: float = LOCK_DEADLINE) -> Container | None:
@@ -147,7 +151,11 @@ class Container:
             dirfd = _open_directory(root, container_id)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        _wait_for_lock(dirfd, container_id, seconds)
+        try:
+            _wait_for_lock(dirfd, container_id, seconds)
+        except StateError:
+            os.close(dirfd)
+            raise
         record: dict[str, Any] = {name: kind() for name, kind in _RECORD_TYPES.items()} | {"cgroup_wanted": []}
         try:
             _read_record(dirfd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from random import Random
 
 import pytest
@@ -33,6 +34,7 @@ def test_whatever_the_bytes_they_are_read_or_refused_with_a_code(name: str) -> N
     random = Random(name)
     seeds = targets.seeds(name)
     assert seeds
+    before = os.listdir("/proc/self/fd")
     for seed in seeds:
         targets.run(name, seed)
     for _ in range(MUTANTS):
@@ -41,6 +43,7 @@ def test_whatever_the_bytes_they_are_read_or_refused_with_a_code(name: str) -> N
             targets.run(name, data)
         except Exception as find:
             raise AssertionError(data) from find
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_find_is_one() -> None:
