@@ -199,6 +199,10 @@ class Container:
             if error.errno == errno.ENOTEMPTY:
                 _remove_tree(path)
 
+    def close(self) -> None:
+        """Let go of the directory, and so of the lock; the container is not used any more."""
+        os.close(self.dirfd)
+
     def unlock(self) -> None:
         """End what make() or lock() began: other commands may work on the container."""
         fcntl.flock(self.dirfd, fcntl.LOCK_UN)
@@ -399,12 +403,19 @@ def _wait_for_lock(dirfd: int, container_id: str, seconds: float = LOCK_DEADLINE
 
 
 def list_containers(root: str) -> Iterator[Container]:
-    """Every container under root in the order of their IDs; what is damaged or vanishes meanwhile is left out."""
+    """Every container under root in the order of their IDs; what is damaged or vanishes meanwhile is left out.
+
+    Each is open until the next one is asked for: there may be more of them than a process may have descriptors.
+    """
     for name in sorted(os.listdir(root)):
         try:
-            yield Container.load(root, name)
+            container = Container.load(root, name)
         except StateError:
             continue
+        try:
+            yield container
+        finally:
+            container.close()
 
 
 _boot_id = ""

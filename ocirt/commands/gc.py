@@ -74,6 +74,8 @@ def look_at(root: str, name: str, dry_run: bool) -> tuple[str, str]:
             destroy(container)
     except (OSError, OcirtError) as error:
         return _kept_or_failed(error)
+    finally:
+        container.close()
     return REMOVED, UNFINISHED
 
 

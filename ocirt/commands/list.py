@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ocirt import log
+from ocirt import system as os
 from ocirt.config import jsontext
 from ocirt.container import list_containers
 from ocirt.errors import UsageError
@@ -28,14 +29,10 @@ MIN_COLUMN, PADDING = 12, 3  # as runc's table
 def main(g: Globals, options: Parsed) -> int:
     if options.format not in ("", "table", "json"):
         raise UsageError("invalid format option")
-    try:
-        containers = list(list_containers(g.root))
-    except FileNotFoundError:
-        if g.root_given:
-            raise
-        containers = []  # nothing was created yet
+    there = g.root_given or os.path.exists(g.root)  # else nothing was created yet
+    containers = list_containers(g.root) if there else ()
     if options.quiet:
-        log.show("".join(f"{container.id}\n" for container in containers))
+        log.show("".join([f"{container.id}\n" for container in containers]))
         return 0
     states = [container.state() | {"owner": _owner(container)} for container in containers]
     if options.format == "json":

@@ -430,10 +430,13 @@ def remove_remains(root: str, container_id: str, seconds: float = LOCK_DEADLINE)
     container = Container.salvage(root, container_id, seconds)
     if container is None:
         return False
-    if container.has_start_socket():
-        try:
-            container.connect().close()  # an init that waits there ends with the conversation
-        except OSError:
-            pass  # nobody waits
-    destroy(container)
+    try:
+        if container.has_start_socket():
+            try:
+                container.connect().close()  # an init that waits there ends with the conversation
+            except OSError:
+                pass  # nobody waits
+        destroy(container)
+    finally:
+        container.close()
     return True

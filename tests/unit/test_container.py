@@ -153,6 +153,15 @@ def test_list_leaves_out_what_is_damaged(tmp_path: Path) -> None:
     assert [container.id for container in list_containers(str(tmp_path))] == ["a", "b"]
 
 
+def test_one_of_the_listed_is_open_at_a_time(tmp_path: Path) -> None:
+    for name in "abc":
+        make(tmp_path, name)
+        (tmp_path / f"broken-{name}").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    assert [len(os.listdir("/proc/self/fd")) - before for _ in list_containers(str(tmp_path))] == [1, 1, 1]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_another_container_of_the_same_id_is_not_removed(tmp_path: Path) -> None:
     old = Container.make(str(tmp_path), "web1", RECORD, b"{}")
     old.remove()

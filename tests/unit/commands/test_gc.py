@@ -43,7 +43,9 @@ def test_what_is_looked_at(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     damaged = old(tmp_path, "damaged")
     (damaged / "state.json").write_text("{")
     with busy.lock():
+        before = os.listdir("/proc/self/fd")
         assert records.run(gc, tmp_path, "--format", "json") == 0
+        assert os.listdir("/proc/self/fd") == before
     assert {row["id"]: row["action"] for row in json.loads(capfd.readouterr().out)} == {
         "busy": "kept",
         "damaged": "kept",
