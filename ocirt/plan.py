@@ -107,7 +107,9 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
     last = () if early_filter else seccomp(linux, host)
-    links = copied_links(config, options.bundle)
+    words = {word for mount in config.mounts for word in mount.options}
+    links = copied_links(words, config, options.bundle)
+    on_links = binds_on_links(words, config, options.bundle)
     sources = tuple(all_sources(config, host, options.bundle, in_userns, links))
     return Plan(
         Stage("namespaces", HOST, open_namespaces(linux)),
@@ -141,7 +143,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage(
             "mounts",
             INIT,
-            labelled(linux, host, mounts(config, host, options.bundle, links)),
+            labelled(linux, host, mounts(config, host, options.bundle, links | on_links)),
             notify(INIT, options),
         ),
         Stage("devices", INIT, devices(config)),
@@ -192,12 +194,20 @@ def mappings(linux: Linux | None, host: Host) -> Iterator[Step]:
         yield from stage.mappings(linux, host)
 
 
-def copied_links(config: Config, bundle: str) -> dict[int, Step]:
-    if not any("copy-symlink" in mount.options for mount in config.mounts):
+def copied_links(words: set[str], config: Config, bundle: str) -> dict[int, Step]:
+    if "copy-symlink" not in words:
         return {}
     from ocirt.stages import copylink
 
     return copylink.links(config, bundle)
+
+
+def binds_on_links(words: set[str], config: Config, bundle: str) -> dict[int, Step]:
+    if words.isdisjoint(("src-nofollow", "dest-nofollow")):
+        return {}
+    from ocirt.stages import nofollow
+
+    return nofollow.binds(config, bundle)
 
 
 def all_sources(config: Config, host: Host, bundle: str, in_userns: bool, links: dict[int, Step]) -> Iterator[Step]:

@@ -88,6 +88,8 @@ TABLE = (
     ("rnomand", 0, f.MS_MANDLOCK, FLAG),
     ("tmpcopyup", 0, 0, EXTENSION),
     ("copy-symlink", 0, 0, EXTENSION),
+    ("src-nofollow", 0, 0, EXTENSION),
+    ("dest-nofollow", 0, 0, EXTENSION),
     ("idmap", 0, 0, EXTENSION),
     ("ridmap", 0, 0, EXTENSION),
 )

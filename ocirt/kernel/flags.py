@@ -81,6 +81,7 @@ RESOLVE_IN_ROOT = 0x10
 # <linux/fcntl.h>, <asm-generic/fcntl.h>: what os lacks
 AT_FDCWD = -100
 AT_EACCESS = 0x200
+AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 

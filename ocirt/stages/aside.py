@@ -14,6 +14,7 @@ from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import (
     AT_FDCWD,
     AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
     CLONE_FILES,
     CLONE_NEWNS,
     CLONE_NEWUSER,
@@ -146,7 +147,8 @@ class LockFlags(Step):
         enter_locked(box)
         for name in names:
             place = f"{MOUNT_POINT}/{name.replace('/', '-')}"
-            box.fds[name] = kernel.open_tree(AT_FDCWD, place, OPEN_TREE_CLONE | AT_RECURSIVE)
+            how = OPEN_TREE_CLONE | AT_RECURSIVE | AT_SYMLINK_NOFOLLOW  # src-nofollow: the source may be a link
+            box.fds[name] = kernel.open_tree(AT_FDCWD, place, how)
 
 
 def stay_aside(box: Box) -> None:

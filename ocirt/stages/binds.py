@@ -13,6 +13,7 @@ from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import (
     AT_FDCWD,
     AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NODIRATIME,
@@ -56,15 +57,17 @@ class OpenSource(Step):
 
     The copy receives the host's mounts but sends none, as if it had come with the mount namespace.
     Without CAP_SYS_ADMIN on the host nothing is done: init then tries by itself.
+
+    how: flags of open_tree(2), see tree_flags.
     """
 
-    __slots__ = ("name", "recursive", "source")
+    __slots__ = ("how", "name", "source")
 
-    def __init__(self, at: str, name: str, source: str, flags: int) -> None:
+    def __init__(self, at: str, name: str, source: str, how: int) -> None:
         self.at = at
         self.name = name
         self.source = source
-        self.recursive = AT_RECURSIVE if flags & MS_REC else 0
+        self.how = how
 
     def describe(self) -> str:
         return f"open the bind source {self.source}"
@@ -72,7 +75,7 @@ class OpenSource(Step):
     def apply(self, box: Box) -> None:
         kernel = box.kernel
         try:
-            fd = kernel.open_tree(AT_FDCWD, self.source, OPEN_TREE_CLONE | self.recursive)
+            fd = kernel.open_tree(AT_FDCWD, self.source, self.how)
         except OSError as error:
             if error.errno == errno.EPERM:
                 return
@@ -82,6 +85,12 @@ class OpenSource(Step):
 
     def undo(self, box: Box) -> None:
         close_named(box, self.name)
+
+
+def tree_flags(options: MountOptions) -> int:
+    """open_tree(2)'s flags for the copy of a bind's source.  src-nofollow: of a link it is the link that is copied."""
+    recursive = AT_RECURSIVE if options.flags & MS_REC else 0
+    return OPEN_TREE_CLONE | recursive | (AT_SYMLINK_NOFOLLOW if "src-nofollow" in options.extensions else 0)
 
 
 def close_named(box: Box, name: str) -> None:
@@ -112,13 +121,14 @@ class CloseDescriptors(Step):
 class Bind(MountStep):
     """Bind a file or directory of the host.  name: key in box.fds, where the runtime may have opened the source."""
 
-    __slots__ = ("cleared", "flags", "name")
+    __slots__ = ("cleared", "flags", "how", "name")
 
     def __init__(self, at: str, source: str, target: str, options: MountOptions, name: str) -> None:
         super().__init__(at, source, target, options)
         # /dev is made read-only at the end, see finish_root: nodes and links are still to be made in it.
         self.flags = options.flags & ~MS_RDONLY if target == "/dev" else options.flags
         self.cleared = options.cleared
+        self.how = tree_flags(options)
         self.name = name
 
     def describe(self) -> str:
@@ -129,8 +139,7 @@ class Bind(MountStep):
         tree = self._open_source(box)
         try:
             directory = stat.S_ISDIR(kernel.fstat(tree).st_mode)
-            mode = 0o755 if directory else 0o644
-            target, _ = kernel.make_in_root(box.root, self.target, mode, directory=directory)
+            target = self.open_target(box, directory)
             try:
                 check_place(place_in_root(box, target), kernel.statfs_type(tree) == PROC_SUPER_MAGIC)
                 self._set_flags(box, tree)
@@ -142,6 +151,12 @@ class Bind(MountStep):
             self.set_propagation(box, tree)
         finally:
             kernel.close(tree)
+
+    def open_target(self, box: Box, directory: bool) -> int:
+        """The place to mount on, made when it is missing: a directory or a file."""
+        mode = 0o755 if directory else 0o644
+        target: int = box.kernel.make_in_root(box.root, self.target, mode, directory=directory)[0]
+        return target
 
     def _move(self, box: Box, tree: int, target: int, directory: bool) -> None:
         """move_mount(2) says EINVAL where mount(2) says ENOTDIR, which engines have a hint for."""
@@ -157,8 +172,7 @@ class Bind(MountStep):
     def _open_source(self, box: Box) -> int:
         fd = box.fds.pop(self.name, -1)
         if fd < 0:
-            recursive = AT_RECURSIVE if self.flags & MS_REC else 0
-            fd = box.kernel.open_tree(AT_FDCWD, self.source, OPEN_TREE_CLONE | recursive)
+            fd = box.kernel.open_tree(AT_FDCWD, self.source, self.how)
         return fd
 
     def _set_flags(self, box: Box, tree: int) -> None:

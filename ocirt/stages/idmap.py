@@ -24,10 +24,9 @@ from ocirt.kernel.flags import (
     MS_PRIVATE,
     MS_REMOUNT,
     MS_SLAVE,
-    OPEN_TREE_CLONE,
 )
 from ocirt.pipeline import Step
-from ocirt.stages.binds import CloseDescriptors, OpenSource, close_named
+from ocirt.stages.binds import CloseDescriptors, OpenSource, close_named, tree_flags
 from ocirt.stages.mappings import mapping_text
 from ocirt.stages.mounts import host_source, is_of_an_earlier_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
@@ -92,9 +91,9 @@ class OpenMappedSource(OpenSource):
     __slots__ = ("mapped", "namespace", "propagation")
 
     def __init__(
-        self, at: str, name: str, source: str, flags: int, namespace: str, mapped: int, propagation: int
+        self, at: str, name: str, source: str, how: int, namespace: str, mapped: int, propagation: int
     ) -> None:
-        super().__init__(at, name, source, flags)
+        super().__init__(at, name, source, how)
         self.namespace = namespace
         self.mapped = mapped
         self.propagation = propagation
@@ -105,7 +104,7 @@ class OpenMappedSource(OpenSource):
 
     def apply(self, box: Box) -> None:
         kernel = box.kernel
-        fd = box.fds[self.name] = kernel.open_tree(AT_FDCWD, self.source, OPEN_TREE_CLONE | self.recursive)
+        fd = box.fds[self.name] = kernel.open_tree(AT_FDCWD, self.source, self.how)
         if self.propagation:
             kernel.mount_setattr(fd, "", AT_RECURSIVE, 0, 0, self.propagation)
         try:
@@ -149,7 +148,8 @@ def mapped_sources(config: Config, bundle: str) -> Iterator[Step]:
             what = "the ids of what an earlier mount brings into the container cannot be mapped"
             raise OcirtError("unsupported", what, at=f"{mount.at}/source", remedy="name its source on the host")
         mapped = AT_RECURSIVE if is_recursive(mount) else 0
-        yield OpenMappedSource(mount.at, f"mount/{number}", source, options.flags, namespace, mapped, propagation)
+        how = tree_flags(options)
+        yield OpenMappedSource(mount.at, f"mount/{number}", source, how, namespace, mapped, propagation)
     if made:
         # The mounts hold their maps themselves; init must not inherit the namespaces.
         yield CloseDescriptors(tuple(made.values()), "the user namespaces made for maps")

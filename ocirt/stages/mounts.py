@@ -13,7 +13,7 @@ from ocirt import system as os
 from ocirt.config.mountopts import parse_options, wants_mapping
 from ocirt.errors import ConfigError, KernelError, OcirtError
 from ocirt.kernel.flags import MOUNT_ATTR_RDONLY, MS_BIND, MS_RDONLY, MS_REMOUNT
-from ocirt.stages.binds import Bind, OpenSource, bind_sysfs
+from ocirt.stages.binds import Bind, OpenSource, bind_sysfs, tree_flags
 from ocirt.stages.cgroup_mounts import cgroup_mount
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, clean, open_mounted, place_in_root
@@ -207,7 +207,7 @@ def mount_sources(config: Config, bundle: str, links: Container[int] = ()) -> It
             if number in links or wants_mapping(mount) or is_of_an_earlier_mount(config, number, bundle):
                 continue
             if options.bind and not options.flags & MS_REMOUNT:
-                yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), options.flags)
+                yield OpenSource(mount.at, f"mount/{number}", host_source(mount, bundle), tree_flags(options))
 
 
 def is_of_an_earlier_mount(config: Config, number: int, bundle: str) -> bool:
@@ -234,7 +234,7 @@ def source_names(config: Config) -> tuple[str, ...]:
 def mounts(config: Config, host: Host, bundle: str, links: Mapping[int, Step] = NO_LINKS) -> Iterator[Step]:
     """INIT, after prepare_root: one step per mount.  Raises ConfigError, OcirtError("unsupported").
 
-    links: what is done in place of mounts whose source is a link to copy, by their number; see copylink.py.
+    links: what is done in place of mounts, by their number; see copylink.py, nofollow.py.
     """
     kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
     for number, mount in enumerate(config.mounts):

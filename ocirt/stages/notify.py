@@ -7,7 +7,7 @@ later is there too.
 from __future__ import annotations
 
 from ocirt.config.mountopts import parse_options
-from ocirt.kernel.flags import MS_BIND
+from ocirt.kernel.flags import OPEN_TREE_CLONE
 from ocirt.pipeline import HOST
 from ocirt.stages.binds import Bind, OpenSource
 
@@ -25,6 +25,6 @@ SOURCE = "notify"  # in box.fds: in a user namespace init may not walk to the st
 def notify(place: str, directory: str) -> Iterator[Step]:
     """HOST and INIT, after all other mounts.  directory: on the host, as Container.make_notify_directory() says."""
     if place == HOST:
-        yield OpenSource("", SOURCE, directory, MS_BIND)
+        yield OpenSource("", SOURCE, directory, OPEN_TREE_CLONE)
     else:
         yield Bind("", directory, TARGET, parse_options(("bind", "nosuid", "noexec", "nodev", "ro")), SOURCE)

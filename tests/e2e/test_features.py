@@ -68,7 +68,7 @@ def test_every_mount_option_is_recognised(runtime: Runtime, bundle: Bundle, docu
         target = f"/mnt/{name}"
         if name == "remount":
             bundle.mount(target, "tmpfs", "tmpfs").mount(target, "tmpfs", "tmpfs", "remount", "ro")
-        elif name in ("bind", "rbind", "copy-symlink"):
+        elif name in ("bind", "rbind", "copy-symlink", "src-nofollow", "dest-nofollow"):
             bundle.bind(bundle.path / "source", target, "bind", name)
         elif name in ("idmap", "ridmap"):
             bundle.bind(bundle.path / "source", target, "rbind", name)

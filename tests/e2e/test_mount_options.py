@@ -95,6 +95,8 @@ ELSEWHERE = {
     "silent": "test_silent_and_loud",
     "loud": "test_silent_and_loud",
     "copy-symlink": "test_a_link_is_copied",
+    "src-nofollow": "test_a_link_is_bound",
+    "dest-nofollow": "test_what_is_bound_on_a_link",
     "tmpcopyup": "tests/e2e/test_mounts.py::test_tmpfs_copy_up",
     "idmap": "tests/e2e/test_idmap.py",
     "ridmap": "tests/e2e/test_idmap.py",
@@ -478,6 +480,88 @@ def test_a_link_where_another_file_is(runtime: Runtime, bundle: Bundle, host_unc
         assert refused(runtime, bundle) == ("step-failed", "", "symlinkat", errno.EEXIST)
 
 
+# crun has them since 1.22.
+LINKS = pytest.mark.differs(runc="crun's own words", crun="not in this version")
+
+
+@pytest.fixture
+def linked(bundle: Bundle) -> Bundle:
+    """`link` to of-the-host in the bundle; in the image /link to etc/motd, which says "of the image"."""
+    (bundle.path / "link").symlink_to("of-the-host")
+    (bundle.path / "of-the-host").write_text("what the host's link names\n")
+    (bundle.root / "etc/motd").write_text("of the image\n")
+    (bundle.root / "link").symlink_to("etc/motd")
+    return bundle
+
+
+def test_without_a_word_links_are_followed(runtime: Runtime, linked: Bundle) -> None:
+    """What the tests below are to be seen against."""
+    linked.bind(linked.path / "link", "/link", "bind")
+    script = "readlink /link; cat /etc/motd"
+    assert runtime.inside(linked, script) == "etc/motd\nwhat the host's link names\n"
+
+
+@LINKS
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize("word", ["bind", "rbind"])
+def test_a_link_is_bound(runtime: Runtime, linked: Bundle, word: str, userns: bool) -> None:
+    """With both words it covers the image's link, wherever either leads; it is the host's own, and read-only here."""
+    if userns:
+        linked.user_namespace().capabilities("CAP_SYS_ADMIN")
+    linked.bind(linked.path / "link", "/link", word, "ro", "src-nofollow", "dest-nofollow")
+    linked.bind(linked.path / "link", "/new/deep/link", word, "src-nofollow", "dest-nofollow")
+    script = "readlink /link; readlink /new/deep/link; cat /etc/motd; grep -o ' /link ro' /proc/self/mountinfo"
+    assert runtime.inside(linked, script) == "of-the-host\nof-the-host\nof the image\n /link ro\n"
+    assert os.readlink(linked.root / "link") == "etc/motd"
+
+
+@LINKS
+def test_a_link_is_bound_on_a_file(runtime: Runtime, linked: Bundle) -> None:
+    """src-nofollow alone: the destination's link is followed, and what it names shows the source's link."""
+    linked.bind(linked.path / "link", "/link", "bind", "src-nofollow")
+    assert runtime.inside(linked, "readlink /link; readlink /etc/motd") == "etc/motd\nof-the-host\n"
+
+
+@LINKS
+@pytest.mark.parametrize("userns", [False, True])
+def test_what_is_bound_on_a_link(runtime: Runtime, linked: Bundle, userns: bool) -> None:
+    """dest-nofollow alone: the source's link is followed; what the destination's names is neither covered nor made."""
+    if userns:
+        linked.user_namespace()
+    (linked.root / "dangling").symlink_to("/not/there")
+    for target in ("/link", "/dangling", "/new/file"):
+        linked.bind(linked.path / "link", target, "bind", "dest-nofollow")
+    script = "cat /link /dangling /new/file /etc/motd; ls -d /not || echo missing"
+    assert runtime.inside(linked, script) == "what the host's link names\n" * 3 + "of the image\nmissing\n"
+
+
+@LINKS
+def test_the_words_mean_nothing_for_other_files(runtime: Runtime, linked: Bundle) -> None:
+    (linked.path / "directory/below").mkdir(parents=True)
+    for source, target in (("of-the-host", "/etc/motd"), ("directory", "/mnt"), ("directory", "/new/directory")):
+        linked.bind(linked.path / source, target, "bind", "src-nofollow", "dest-nofollow")
+    script = "cat /etc/motd; ls /mnt /new/directory"
+    expected = "what the host's link names\n/mnt:\nbelow\n\n/new/directory:\nbelow\n"
+    assert runtime.inside(linked, script) == expected
+
+
+@LINKS
+def test_links_above_the_last_name_stay_in_the_root(runtime: Runtime, linked: Bundle) -> None:
+    (linked.root / "away").symlink_to("../../../../../tmp")
+    (linked.root / "tmp/link").symlink_to("/etc/motd")
+    linked.bind(linked.path / "link", "/away/link", "bind", "src-nofollow", "dest-nofollow")
+    assert runtime.inside(linked, "readlink /tmp/link; cat /etc/motd") == "of-the-host\nof the image\n"
+
+
+@LINKS
+def test_the_owner_of_a_bound_link_is_mapped(runtime: Runtime, linked: Bundle) -> None:
+    os.chown(linked.path / "link", 5000, 5001, follow_symlinks=False)
+    linked.bind(linked.path / "link", "/link", "bind", "src-nofollow", "dest-nofollow")
+    for which, owner in (("uidMappings", 5000), ("gidMappings", 5001)):
+        linked.mounts[-1][which] = [{"containerID": owner, "hostID": owner - 4000, "size": 1}]
+    assert runtime.inside(linked, "stat -c '%F %u %g' /link") == "symbolic link 1000 1001\n"
+
+
 def test_rro_of_dev_comes_last(runtime: Runtime, bundle: Bundle) -> None:
     """Devices and links are still to be made in it, as with ro."""
     bundle.mounts[1]["options"].append("rro")
@@ -509,7 +593,20 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str, str, int]]] = [
     ({"source": "/bin/busybox", "options": ["bind"]}, ("step-failed", "", "move_mount", errno.ENOTDIR)),
     ({"type": "sysfs", "options": ["tmpcopyup"]}, ("rule", "/options", "", 0)),
     ({"type": "tmpfs", "options": ["copy-symlink"]}, ("rule", "/options", "", 0)),
-    ({"source": "/", "options": ["bind", "src-nofollow"]}, ("rule", "/options", "", 0)),
+    ({"type": "tmpfs", "options": ["src-nofollow"]}, ("rule", "/options", "", 0)),
+    ({"type": "tmpfs", "options": ["dest-nofollow"]}, ("rule", "/options", "", 0)),
+    ({"source": "/", "options": ["bind", "remount", "dest-nofollow"]}, ("rule", "/options", "", 0)),
+    ({"source": "/", "options": ["bind", "copy-symlink", "src-nofollow"]}, ("rule", "/options", "", 0)),
+    ({"source": "/no", "options": ["bind", "src-nofollow"]}, ("step-failed", "", "open_tree", errno.ENOENT)),
+    (
+        {"destination": "/var/link", "source": "/bin", "options": ["bind", "dest-nofollow"]},
+        ("step-failed", "", "move_mount", errno.ENOTDIR),
+    ),
+    (
+        {"destination": "/proc/self", "source": "/bin/busybox", "options": ["bind", "dest-nofollow"]},
+        ("step-failed", "", "", 0),
+    ),
+    ({"destination": "/", "source": "/", "options": ["bind", "dest-nofollow"]}, ("step-failed", "", "", 0)),
     ({"type": "tmpfs", "options": [1]}, ("schema", "/options/0", "", 0)),
     ({"type": "tmpfs", "options": "ro"}, ("schema", "/options", "", 0)),
     ({"type": "none", "options": ["remount", "ro"]}, ("step-failed", "", "mount", errno.EINVAL)),

@@ -17,7 +17,7 @@ silent slave strictatime suid symfollow sync tmpcopyup unbindable
 """
 
 
-OF_CRUN = ("copy-symlink", "rasync", "rdirsync", "rmand", "rnomand", "rsync")
+OF_CRUN = ("copy-symlink", "dest-nofollow", "rasync", "rdirsync", "rmand", "rnomand", "rsync", "src-nofollow")
 
 
 def test_features_name_what_the_specification_asks_for() -> None:
@@ -95,7 +95,8 @@ def test_crun_has_a_mapping_in_the_word() -> None:
 
 def test_extensions() -> None:
     assert parse_options(("tmpcopyup", "ridmap")).extensions == ("tmpcopyup", "ridmap")
-    assert [row[0] for row in TABLE if row[3] == EXTENSION] == ["tmpcopyup", "copy-symlink", "idmap", "ridmap"]
+    words = ["tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow", "idmap", "ridmap"]
+    assert [row[0] for row in TABLE if row[3] == EXTENSION] == words
 
 
 @pytest.mark.parametrize(

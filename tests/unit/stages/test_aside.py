@@ -101,6 +101,7 @@ def test_locking(monkeypatch: pytest.MonkeyPatch) -> None:
     box.fds = {"mount/1": 11, "mount/3": 13, "other": 20}
     aside.LockFlags(("mount/0", "mount/1", "mount/3")).apply(box)
     assert box.fds == {"mount/1": 60, "mount/3": 61, "other": 20}
+    copied = f.OPEN_TREE_CLONE | f.AT_RECURSIVE | f.AT_SYMLINK_NOFOLLOW
     assert kernel.calls == [
         ("unshare", f.CLONE_NEWNS),
         ("mount", "", "/", "", f.MS_PRIVATE | f.MS_REC),
@@ -115,8 +116,8 @@ def test_locking(monkeypatch: pytest.MonkeyPatch) -> None:
         ("move_mount", 13, "", f.AT_FDCWD, "/proc/mount-3"),
         ("close", 13),
         ("setns", 99, f.CLONE_NEWNS),
-        ("open_tree", f.AT_FDCWD, "/proc/mount-1", f.OPEN_TREE_CLONE | f.AT_RECURSIVE),
-        ("open_tree", f.AT_FDCWD, "/proc/mount-3", f.OPEN_TREE_CLONE | f.AT_RECURSIVE),
+        ("open_tree", f.AT_FDCWD, "/proc/mount-1", copied),
+        ("open_tree", f.AT_FDCWD, "/proc/mount-3", copied),
     ]
 
 

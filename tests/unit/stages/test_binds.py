@@ -12,7 +12,7 @@ import pytest
 from ocirt.config.mountopts import parse_options
 from ocirt.errors import OcirtError
 from ocirt.kernel import flags as f
-from ocirt.stages.binds import Bind, OpenSource
+from ocirt.stages.binds import Bind, OpenSource, tree_flags
 from tests.support.recorder import Recorder, kernel_error, recorded_box
 
 PLAIN = f.MOUNT_ATTR_RDONLY | f.MOUNT_ATTR_NOSUID | f.MOUNT_ATTR_NODEV | f.MOUNT_ATTR_NOEXEC | f.MOUNT_ATTR_NOSYMFOLLOW
@@ -45,6 +45,20 @@ def test_from_descriptor_to_descriptor() -> None:
         ("mount_setattr", 8, "", f.AT_RECURSIVE, 0, 0, f.MS_SHARED),
         ("close", 8),
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        (("bind",), 0),
+        (("rbind",), f.AT_RECURSIVE),
+        (("bind", "src-nofollow"), f.AT_SYMLINK_NOFOLLOW),
+        (("src-nofollow", "rbind", "dest-nofollow"), f.AT_RECURSIVE | f.AT_SYMLINK_NOFOLLOW),
+        (("bind", "dest-nofollow"), 0),
+    ],
+)
+def test_how_the_source_is_copied(options: tuple[str, ...], flags: int) -> None:
+    assert tree_flags(parse_options(options)) == f.OPEN_TREE_CLONE | flags
 
 
 def test_file_on_a_file() -> None:
@@ -136,7 +150,7 @@ def test_nothing_stays_open_after_a_failure() -> None:
 class TestOpenSource:
     def test_copy_receives_but_does_not_send(self) -> None:
         box, kernel = recorded_box(open_tree=8)
-        step = OpenSource("/mounts/0", "mount/0", "/s", f.MS_BIND | f.MS_REC)
+        step = OpenSource("/mounts/0", "mount/0", "/s", f.OPEN_TREE_CLONE | f.AT_RECURSIVE)
         step.apply(box)
         assert kernel.calls == [
             ("open_tree", f.AT_FDCWD, "/s", f.OPEN_TREE_CLONE | f.AT_RECURSIVE),
@@ -149,13 +163,13 @@ class TestOpenSource:
 
     def test_without_the_right_init_tries_itself(self) -> None:
         box, _ = recorded_box(open_tree=kernel_error(errno.EPERM))
-        OpenSource("", "mount/0", "/s", f.MS_BIND).apply(box)
+        OpenSource("", "mount/0", "/s", f.OPEN_TREE_CLONE).apply(box)
         assert box.fds == {}
 
     def test_missing_source(self) -> None:
         box, _ = recorded_box(open_tree=kernel_error(errno.ENOENT, "open_tree"))
         with pytest.raises(OSError, match="No such file"):
-            OpenSource("", "mount/0", "/s", f.MS_BIND).apply(box)
+            OpenSource("", "mount/0", "/s", f.OPEN_TREE_CLONE).apply(box)
 
 
 @pytest.mark.parametrize(

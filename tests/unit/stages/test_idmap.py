@@ -194,7 +194,9 @@ def test_process_is_reaped_when_the_map_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def mapped_source() -> OpenMappedSource:
-    return OpenMappedSource("/mounts/0", "mount/0", "/s", f.MS_BIND | f.MS_REC, "idmap/0", f.AT_RECURSIVE, f.MS_SLAVE)
+    return OpenMappedSource(
+        "/mounts/0", "mount/0", "/s", f.OPEN_TREE_CLONE | f.AT_RECURSIVE, "idmap/0", f.AT_RECURSIVE, f.MS_SLAVE
+    )
 
 
 def test_source_is_mapped_before_anybody_sees_it() -> None:
