@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.host import Place, differences
+from tests.support.host import Mounts, Place, differences
 from tests.support.runtime import Runtime
 
 
@@ -77,6 +77,23 @@ def test_what_is_left_is_seen(place: Place, runtime: Runtime, tmp_path: Path, le
         stack.enter_context(leave(place, runtime, tmp_path))
         assert differences(before, place.snapshot(runtime.root))
     assert differences(before, place.snapshot(runtime.root)) == []
+
+
+@pytest.mark.parametrize("who", ["here", "elsewhere"])
+def test_mounts_of_others_may_end(place: Place, tmp_path: Path, who: str) -> None:
+    """rmdir(2) of a mount point in another namespace takes the mount away here; what is unmounted here is missed."""
+    point = tmp_path / "theirs"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", point], check=True, timeout=30)
+    mounts = Mounts()
+    before = mounts.lines()
+    assert str(point) in "".join(before)
+    elsewhere = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f"umount {point} && rmdir {point}"]
+    subprocess.run(["umount", point] if who == "here" else elsewhere, check=True, timeout=30)
+    assert str(point) not in Path("/proc/self/mountinfo").read_text()
+    gone = {"here": {str(point)}, "elsewhere": set()}[who]
+    assert {line.split()[4] for line in before - mounts.lines()} == gone
+    mounts.close()
 
 
 OTHERWISE = {

@@ -2,14 +2,15 @@
 
 The tests run in a place of their own, so that other work on the machine cannot change what they compare:
 a mount namespace whose every mount is shared (as systemd makes a host: a leak from a container would show),
-a cgroup in every hierarchy, and a child subreaper, so that every process a runtime leaves behind becomes
-our descendant.
+with a copy beside it that tells what others take away, a cgroup in every hierarchy, and a child subreaper,
+so that every process a runtime leaves behind becomes our descendant.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,7 +74,8 @@ def descendants(of: int) -> list[tuple[int, str]]:
         if not entry.isdecimal():
             continue
         try:
-            text = Path("/proc", entry, "stat").read_text()
+            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stat:
+                text = stat.read()
         except OSError:
             continue
         name = text[text.index("(") + 1 : text.rindex(")")]
@@ -107,6 +109,45 @@ def reap() -> None:
         pass
 
 
+class Mounts:
+    """The mounts of this process's namespace, and of those that were there at first, which others took away.
+
+    Who removes a directory that is a mount point in other namespaces only takes the mounts away there (rmdir(2) since
+    Linux 3.18), and so the end of another job's mount reaches our copy of it, but not what a container unmounts here:
+    that is still in a second copy of the namespace, private, into which nobody goes.
+    """
+
+    def __init__(self) -> None:
+        self._first = {_mount(line): line for line in _mountinfo("self")}
+        # Made by a process that ends at once, so that who holds the copy is no child of the tests'.
+        copy = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "exec 3<&0; cat <&3 >/dev/null & echo $!"]
+        maker = subprocess.Popen(copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert maker.stdin is not None
+        assert maker.stdout is not None
+        self._life = maker.stdin  # it ends with this, or with the tests
+        self._holder = maker.stdout.readline().decode().strip()
+        maker.stdout.close()
+        maker.wait()
+
+    def lines(self) -> frozenset[str]:
+        """Those of mountinfo; a mount that is gone here and in the copy is still among them."""
+        ours = _mountinfo("self")
+        there = {_mount(line) for line in _mountinfo(self._holder)}
+        return frozenset((*ours, *(line for mount, line in self._first.items() if mount not in there)))
+
+    def close(self) -> None:
+        self._life.close()
+
+
+def _mountinfo(process: str) -> list[str]:
+    return Path(f"/proc/{process}/mountinfo").read_text().splitlines()
+
+
+def _mount(line: str) -> tuple[str, ...]:
+    """What is the same of a mount in a copy of its namespace: device, root, mount point."""
+    return tuple(line.split()[2:5])
+
+
 class Place:
     """The tests' own mount namespace, cgroups and subreaper; close() puts the process back where it was."""
 
@@ -116,13 +157,14 @@ class Place:
         _call("unshare", CLONE_NEWNS)
         _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
         _call("mount", None, b"/", None, MS_REC | MS_SHARED, None)
+        self.mounts = Mounts()
         _call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._origin = own_cgroups()
         self.name = token()
         self.cgroups: dict[str, Path] = {}
-        self._mounts = cgroup_mounts()
-        self._unified_alone = list(self._mounts) == [""]
-        for controllers, mount in self._mounts.items():
+        self._hierarchies = cgroup_mounts()
+        self._unified_alone = list(self._hierarchies) == [""]
+        for controllers, mount in self._hierarchies.items():
             # On cgroup v2 a cgroup with controllers for those below it holds no process, nor do the runtimes then
             # look below their own for a place: the tests' process gets one beside those of the containers.
             parent = mount if self._unified_alone else mount / self._origin[controllers].lstrip("/")
@@ -164,11 +206,12 @@ class Place:
     def close(self) -> None:
         reap()
         for controllers, path in self.cgroups.items():
-            origin = self._mounts[controllers] / self._origin[controllers].lstrip("/")
+            origin = self._hierarchies[controllers] / self._origin[controllers].lstrip("/")
             (origin / "cgroup.procs").write_text(str(os.getpid()))
             if self._unified_alone:
                 (path / "tests").rmdir()
             path.rmdir()  # a cgroup that a test left would have failed that test
+        self.mounts.close()
         _call("prctl", PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         _call("setns", self._host_mounts, CLONE_NEWNS)
         os.close(self._host_mounts)
@@ -178,7 +221,7 @@ class Place:
         """Everything that a container must leave as it was, as sets of lines."""
         reap()
         return {
-            "mounts": frozenset(Path("/proc/self/mountinfo").read_text().splitlines()),
+            "mounts": self.mounts.lines(),
             "cgroups": frozenset(self._cgroup_directories()),
             "processes": frozenset(f"{pid} {name}" for pid, name in descendants(os.getpid())),
             "file descriptors": frozenset(_file_descriptors()),
@@ -223,11 +266,13 @@ def differences(before: Snapshot, after: Snapshot) -> list[str]:
 def settled_differences(before: Snapshot, take: Callable[[], Snapshot]) -> list[str]:
     """The differences that are still there when the kernel had SETTLE seconds to finish."""
     deadline = time.monotonic() + SETTLE
+    pause = 0.01
     while True:
         found = differences(before, take())
         if not found or time.monotonic() > deadline:
             return found
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
 
 
 @contextmanager
