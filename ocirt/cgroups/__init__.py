@@ -90,7 +90,8 @@ class Manager:
     """A container's cgroup: in v1 one directory per hierarchy, in v2 one directory.
 
     paths: controller -> absolute directory; controllers of one hierarchy share it; "" is the v2 hierarchy.
-    made:  the directories that create() made, parents before children; only these are ever removed.
+    made:  the directories that create() made, parents before children; only these are ever removed, and those that
+           an earlier container left to this one.
     token: by which the cgroup's mark is compared, "" when it could not be marked.     lock: of create(), up to
            release().     Both: claim.py.
 
@@ -212,12 +213,15 @@ class Manager:
         kill: end what is in the cgroup still, or again: exec may be bringing a process in.
         Where another container is by now, or is being created, only what is of no use to it goes.
         """
-        from ocirt.cgroups.claim import try_lock, unmark
+        from ocirt.cgroups.claim import leave, try_lock, unmark
         from ocirt.cgroups.files import remove_made, removed_unused
 
         if (self.made or self.token) and self.lock < 0:
             try:
                 found = try_lock(self.home())
+                if found is None:
+                    leave(self.made)
+                    found = try_lock(self.home())  # what is being created may have failed, without a look at that
             except OSError as error:
                 if removed_unused(self.made, error):
                     return
@@ -227,11 +231,31 @@ class Manager:
             self.lock = found
         ours = self.ours()
         try:
-            remove_made(self.made, set(self.paths.values()) if ours else set(), kill)
-            if ours and self.token and self.home() not in self.made:
-                unmark(self.home())
+            if ours:
+                made = self.made + self._left()
+                remove_made(made, set(self.paths.values()), kill)
+                if self.token and self.home() not in made:
+                    unmark(self.home())
+            else:
+                remove_made(self.made, set(), kill)
+                leave(self.made)
         finally:
             self.release()
+
+    def _left(self) -> list[str]:
+        """Directories that an earlier container made and could not remove, for this one was in them; parents first.
+
+        Without a token this one may be what was refused the cgroup, and a third one in it.
+        """
+        from ocirt.cgroups.claim import left
+
+        found: set[str] = set()
+        for directory in self.paths.values() if self.token else ():
+            above = directory
+            while above not in found and above not in self.made and left(above):
+                found.add(above)
+                above = above.rpartition("/")[0]
+        return sorted(found, key=len)
 
     def record(self) -> dict[str, Any]:
         """Plain values for the container's record; manager_from_record() is the inverse."""

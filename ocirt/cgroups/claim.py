@@ -7,6 +7,9 @@ from the one that has its cgroup now: the processes in it are not its own any mo
 The lock is flock(2) on cgroup.procs, opened for writing: who has no rights over the cgroup cannot hold it.  The mark
 is an extended attribute, xattr(7): a trusted one, which the container cannot change, or, without CAP_SYS_ADMIN, a
 user's.
+
+Who made the directories removes them.  When another container is in them by then, a second attribute says so, and
+the removal is that one's.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ocirt.cgroups.files import DENIED, make_directories
 from ocirt.errors import OcirtError
 
 ATTRIBUTES = ("trusted.ocirt", "user.ocirt")
+LEFT = ("trusted.ocirt.left", "user.ocirt.left")
 TOKEN_SIZE = 8  # bytes of chance
 MAKE_DEADLINE = 1.0  # seconds; others hold it for as long as mkdir(2) takes
 
@@ -116,9 +120,9 @@ def unlock(fd: int) -> None:
     os.close(fd)
 
 
-def mark(directory: str, token: str) -> bool:
+def mark(directory: str, token: str, names: tuple[str, ...] = ATTRIBUTES) -> bool:
     """False where the kernel has no such attributes for the caller.  Raises OSError."""
-    for name in ATTRIBUTES:
+    for name in names:
         try:
             os.setxattr(directory, name, token.encode())
         except OSError as error:
@@ -127,6 +131,20 @@ def mark(directory: str, token: str) -> bool:
         else:
             return True
     return False
+
+
+def leave(directories: list[str]) -> None:
+    """Leave the removal of those that are still there to the container that is in them."""
+    for directory in directories:
+        try:
+            mark(directory, "1", LEFT)
+        except FileNotFoundError:
+            continue
+
+
+def left(directory: str) -> bool:
+    """Whether its maker left the removal to who is in it."""
+    return bool(marked(directory, LEFT))
 
 
 def unmark(directory: str) -> None:
@@ -138,9 +156,9 @@ def unmark(directory: str) -> None:
             continue
 
 
-def marked(directory: str) -> str | None:
+def marked(directory: str, names: tuple[str, ...] = ATTRIBUTES) -> str | None:
     """The mark, "" for none, None when the directory is gone."""
-    for name in ATTRIBUTES:
+    for name in names:
         try:
             return os.getxattr(directory, name).decode("utf-8", "replace")
         except FileNotFoundError:

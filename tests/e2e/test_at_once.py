@@ -65,7 +65,7 @@ def test_one_cgroup_for_many(runtime: Runtime, new_bundle: Callable[[], Bundle],
 def test_a_cgroup_that_another_container_was_given_since(
     runtime: Runtime, new_bundle: Callable[[], Bundle], place: Place, own_pids: bool
 ) -> None:
-    """The one that has ended must not touch the processes of the one that runs there now."""
+    """The one that has ended must not touch the processes of the one that runs there now, who removes what it left."""
     ended, running = new_bundle().args("/bin/true"), new_bundle().args(*PAUSE)
     running.linux["cgroupsPath"] = ended.linux["cgroupsPath"] = ended.id
     if not own_pids:
@@ -76,11 +76,15 @@ def test_a_cgroup_that_another_container_was_given_since(
     assert runtime.ok("ps", "--format", "json", ended.id).out == "[]\n"
     runtime.fails("kill", ended.id, "KILL", says="container not running")
     runtime.ok("delete", ended.id)
+    refused = new_bundle().args(*PAUSE)
+    refused.linux["cgroupsPath"] = ended.id
+    refused.save()
+    runtime.fails("create", "--bundle", str(refused.path), refused.id, says="container's cgroup is not empty")
     assert runtime.status(running) == "running"
     for path in place.cgroups.values():
         assert (path / ended.id / "cgroup.procs").read_text().split() == [str(running.pid)]
     runtime.stop(running)
-    place.remove_cgroups(ended.id)  # not made by the one, in use at the end of the other
+    assert [path for path in place.cgroups.values() if (path / ended.id).exists()] == []
 
 
 @pytest.mark.differs(runc="1.1 now and then lets two have it")
