@@ -36,6 +36,7 @@ LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same 
 CONFIG, RECORD, START_SOCKET, NOTIFY = "config.json", "state.json", "start.sock", "notify"
 CGROUP_MANAGERS = ("v1", "v2")  # what cgroups.manager_from_record() knows, with or without systemd around it
 
+PF_FORKNOEXEC = 0x40  # linux/sched.h
 _ID_PUNCTUATION = "_+-."
 
 # name -> type of every value of state.json but "cgroup", which is a dict or, for none, absent
@@ -436,6 +437,18 @@ def process_start(pid: int) -> int | None:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()  # the command name may hold blanks and brackets
     return None if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+
+
+def never_executed(pid: int) -> bool:
+    """Whether the process is what fork made of it still, dying or dead; False when it is gone.
+
+    proc_pid_stat(5), field 9: execve(2) takes PF_FORKNOEXEC away before it closes what is close-on-exec.
+    """
+    try:
+        stat = os.read_whole(f"/proc/{pid}/stat")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(stat[stat.rindex(b")") + 2 :].split()[6]) & PF_FORKNOEXEC)
 
 
 def utc_now() -> str:

@@ -14,6 +14,7 @@ from ocirt import system as os
 from ocirt.box import START_SOCKET
 from ocirt.cgroups import killed_for_memory
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, PID, READY, SAVED, Record, channel_pair
+from ocirt.container import never_executed
 from ocirt.errors import OcirtError
 from ocirt.kernel.processes import reap
 from ocirt.pipeline import ANSWER, BESIDE, ENDING_SIGNALS, HOST, INIT, JOINER, Undo, interrupted, run
@@ -169,14 +170,15 @@ def answer(plan: Plan, box: Box, record: Record) -> None:
 
 def wait_for_exec(plan: Plan, box: Box) -> None:
     """init's end of the channel is close-on-exec: the end of the conversation means that it executes, when it
-    has said that it will and has asked for all that the plan has answers to."""
+    has said that it will, has asked for all that the plan has answers to, and did not die on the way."""
     announced = False
     while (record := box.channel.receive_past_log()).kind in (EXECUTES, ASK):
         if record.kind == EXECUTES:
             announced = True
         else:
             answer(plan, box, record)
-    if record.kind != EOF or not announced or any(stage.name not in box.facts for stage in plan.part(ANSWER)):
+    unasked = any(stage.name not in box.facts for stage in plan.part(ANSWER))
+    if record.kind != EOF or not announced or unasked or never_executed(box.pid):
         raise _failure(box, record)
 
 

@@ -13,7 +13,7 @@ from ocirt.box import ROOT_FACTS, START_SOCKET, Box
 from ocirt.cgroups import killed_for_memory
 from ocirt.cgroups.files import remove_if_unused
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
-from ocirt.container import LOCK_DEADLINE, Container, process_start, utc_now
+from ocirt.container import LOCK_DEADLINE, Container, never_executed, process_start, utc_now
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo, interrupted
 
@@ -187,7 +187,8 @@ def _execute(container: Container, config: Config, conversation: Channel) -> Non
         raise OcirtError.from_record(record.fields)
     if record.kind not in (EXECUTES, EOF):
         raise OcirtError("internal", f"init sent {record.kind} out of turn")
-    if record.kind == EOF and not container.alive():  # an init of an older ocirt announces nothing
+    # The end of the conversation is execve's or init's; an init of an older ocirt announces nothing.
+    if never_executed(container.pid) if record.kind == EXECUTES else not container.alive():
         raise killed_for_memory(container.manager()) or OcirtError(
             "init-died", "container init died before it executed the program"
         )

@@ -15,7 +15,6 @@ from tests.support.runtime import Runtime
 from tests.support.scenarios import SCENARIOS, Scenario, rehearsed, sampled
 
 pytestmark = pytest.mark.only_ocirt("the faults are in ocirt's own steps")
-ANNOUNCEMENT = "tell the runtime that the program comes next"
 SAMPLE = 2  # events of each scenario; OCIRT_TEST_FAULTS=all takes all
 
 
@@ -23,15 +22,6 @@ def wanted(events: list[Event]) -> list[Event]:
     """The steps and the few calls of a joiner; the calls of a command that has no steps."""
     steps = [event for event in events if event.kind == "step"]
     return [event for event in events if event in steps or event.role == "joiner"] if steps else events
-
-
-def announced(events: list[Event]) -> list[Event]:
-    """What comes after the word that the program is next: a death there looks like one of the program."""
-    steps = [event for event in events if (event.role, event.kind) == ("init", "step")]
-    for place, event in enumerate(steps):
-        if event.name.startswith(ANNOUNCEMENT):
-            return steps[place:]
-    return []
 
 
 def kill_command(command: Faulty, event: Event) -> list[str]:
@@ -62,10 +52,10 @@ def test_killed(scenario: Scenario, place: Place, runtime: Runtime, bundle: Bund
     wrong: list[str] = []
     done = 0
     with rehearsed(scenario, place, runtime, bundle) as (remains, events):
-        chosen, late = wanted(events), announced(events)
+        chosen = wanted(events)
         for event in sampled(chosen, SAMPLE):
             for victim in dict.fromkeys(("command", event.role)):
-                if victim == "runtime" or (victim == "init" and event in late):
+                if victim == "runtime":
                     continue
                 scenario.prepare(runtime, bundle)
                 command = scenario.command(runtime, bundle)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ocirt import container as module
-from ocirt.container import Container, check_id, list_containers, process_start
+from ocirt.container import Container, check_id, list_containers, never_executed, process_start
 from ocirt.errors import StateError
 from tests.support import records
 
@@ -273,6 +273,19 @@ def test_a_record_of_a_unit_that_is_damaged(tmp_path: Path, wrong: dict[str, Any
     Container.make(str(tmp_path), "web1", RECORD | {"cgroup": cgroup}, b"{}").unlock()
     with pytest.raises(StateError, match="damaged: cgroup"):
         Container.load(str(tmp_path), "web1")
+
+
+def test_a_death_before_execve_is_told_from_one_after_it() -> None:
+    """As long as nobody has reaped it."""
+    forked = os.fork()
+    if forked == 0:
+        os._exit(0)
+    executed = os.posix_spawn("/bin/true", ["true"], {})
+    for pid, wanted in ((forked, True), (executed, False)):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert never_executed(pid) is wanted
+        os.waitpid(pid, 0)
+        assert never_executed(pid) is False
 
 
 def test_a_number_that_is_only_that_of_a_session_any_more(tmp_path: Path) -> None:
