@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import NoReturn
 
+    from ocirt.trace.file import TraceFile
+
 APP = "ocirt"
 SUMMARY = "OCI low-level container runtime in Python"
 WHOLE = "install all of Python (Debian: the package python3, for python3-minimal is a part of it)"
@@ -46,6 +48,7 @@ COMMANDS = {
     "doctor": "say what is wrong with the machine or a container, and how to mend it",
     "spec": "write a config.json to start from",
     "features": "print what this runtime supports as JSON",
+    "trace": "show what --trace FILE has recorded as a chart",
     "plan": "print what create would do, step by step, and do nothing",
 }
 
@@ -59,6 +62,8 @@ OPTIONS = (
         "cgroup-manager", kind=VALUE, metavar="NAME", help='"cgroupfs" (default), "systemd" or "disabled", as in crun'
     ),
     Option("rootless", kind=VALUE, metavar="BOOL", help='bear missing cgroup permission: "true", "false" or "auto"'),
+    Option("trace", kind=VALUE, metavar="FILE", help="write what took how long, for Perfetto or `ocirt trace view`"),
+    Option("trace-format", kind=VALUE, metavar="FORMAT", help='"chrome" (default) or "otlp" (default for *.otlp.json)'),
     Option("version", "v", help="print the version"),
 )
 
@@ -77,22 +82,30 @@ def run(words: list[str]) -> int:
     except log.ReaderGone:
         return READER_GONE
     except KeyboardInterrupt:
+        context.error = "interrupted"
         return INTERRUPTED
     except Exception as error:
         _report(context, _as_record(error))
         return context.failure if not isinstance(error, Misuse) else FAILURE
     finally:
+        if context.trace is not None:
+            _end_trace(context, context.trace)
         log.release()
 
 
 class _Context:
-    """What is known so far about the command, for the error line."""
+    """What is known so far about the command, for the error line and the trace.
 
-    __slots__ = ("failure", "prefix")
+    error: that line, "" as long as nothing failed; step: the one of a plan that did.
+    """
+
+    __slots__ = ("error", "failure", "prefix", "step", "trace")
 
     def __init__(self) -> None:
         self.prefix = APP
         self.failure = FAILURE
+        self.error = self.step = ""
+        self.trace: TraceFile | None = None
 
 
 def _run(words: list[str], context: _Context) -> int:
@@ -108,6 +121,9 @@ def _run(words: list[str], context: _Context) -> int:
     if given.version:
         return _show(_version())
     name, *rest = given.args or ["help"]
+    if given.trace or given.trace_format:
+        context.trace = _begin_trace(given)
+        log.phase(f"load the command {name}")
     if name in ("help", "h"):
         return _show(_command_help(_load(rest[0]), rest[0]) if rest else _help())
     command = _load(name)
@@ -126,8 +142,26 @@ def _run(words: list[str], context: _Context) -> int:
         context.prefix = f"{APP} {name} {parsed.args[0]}"
     g = _globals(given, log_format)
     context.failure = getattr(command, "FAILURE", FAILURE)
+    log.phase(f"carry out {name}")
     status: int = command.main(g, parsed)
     return status
+
+
+def _begin_trace(given: options.Parsed) -> TraceFile:
+    """Record from now on.  Raises UsageError, OSError for a file that cannot take the trace."""
+    from ocirt.trace import begin
+
+    return begin(given.trace, given.trace_format)
+
+
+def _end_trace(context: _Context, file: TraceFile) -> None:
+    """Write what was recorded; what cannot be written is a warning: the command has done its work."""
+    from ocirt.trace import end
+
+    try:
+        end(file, context.prefix, context.error, context.step)
+    except Exception as error:
+        log.warning(f"the trace cannot be written: {error}")
 
 
 def _globals(given: options.Parsed, log_format: str) -> Globals:
@@ -259,6 +293,7 @@ def _report(context: _Context, error: OcirtError) -> None:
     """Write the last line to stderr and the error record to the log."""
     error.remedy = error.remedy or _remedy(error)
     line = error.what if isinstance(error, Misuse) else f"{context.prefix}: {sentence(error)}"
+    context.error, context.step = line, error.step
     if error.remedy:
         line += f" - {error.remedy}"
     fields: dict[str, str | int] = {

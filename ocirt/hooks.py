@@ -9,6 +9,7 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 import select
 import time
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.errors import OcirtError
 from ocirt.kernel.processes import reap
@@ -109,13 +110,16 @@ def run_program(call: Program, given: bytes) -> None:
 
 def _spawn(call: Program, output: int) -> tuple[int, int]:
     """(pid, the writing end of its standard input)."""
+    env = call.env
+    if log.tracer is not None and call.kind == HookCall.kind:
+        env = log.tracer.environment(env)
     reading, writing = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     try:
         pid = os.posix_spawn(
             call.path,
             call.args,
-            call.env,
+            env,
             file_actions=actions,
             setsigmask=[],
             setsigdef=[signal for signal in SIGNALS if signal not in KERNEL_ONLY],

@@ -16,9 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocirt.trace.recorder import Recorder
+
 STDOUT, STDERR = 1, 2
 
 debugging = False
+tracer: Recorder | None = None  # with --trace
 _fd = STDERR
 _json = False
 _relay: Callable[[str, str], None] | None = None
@@ -43,6 +46,12 @@ def relay(send: Callable[[str, str], None]) -> None:
     """From now on hand (level, text) to send: init has no right to the log file any more."""
     global _relay
     _relay = send
+
+
+def phase(what: str) -> None:
+    """From now on the command does this, as an order: one line of --trace, up to the next."""
+    if tracer is not None:
+        tracer.phase(what)
 
 
 def debug(text: str) -> None:

@@ -47,11 +47,13 @@ class Step:
     """One act.  `at` is the JSON pointer of the setting it comes from, "" when the runtime itself wants it.
 
     seconds: what it may take beyond the usual, None for as long as it wants: a hook's timeout.
+    confines: a system call may be refused, or be the last, from then on.
     """
 
     __slots__ = ("at",)
     at: str
     seconds: float | None = 0.0
+    confines = False
 
     def describe(self) -> str:
         """What apply() does, as an order: 'mount proc on /proc (nosuid)'."""
@@ -136,6 +138,7 @@ class Undo:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not self._actions:
             return
+        log.phase("take back what was done")
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
         try:
             while self._actions:
@@ -182,6 +185,8 @@ def run(stages: Iterable[Stage], box: Box, undo: Undo | None = None) -> None:
         for step in stage.steps:
             if log.debugging:
                 log.debug(f"{stage.name}: {step.describe()}")
+            if log.tracer is not None:
+                log.tracer.step(stage, step)
             if undo is not None:
                 undo.push(lambda step=step: step.undo(box))  # type: ignore[misc]
             try:

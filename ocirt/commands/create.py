@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.config.bundle import open_bundle, read_config
 from ocirt.container import NOTIFY, check_id
@@ -47,6 +48,7 @@ def main(g: Globals, options: Parsed) -> int:
 
 def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None]:
     """What create and run have in common.  The terminal is ours, for a foreground run with process.terminal."""
+    log.phase("read the bundle")
     check_id(options.args[0])
     listening, listen_env = listen_fds()
     preserve = listening + close_inherited(options.preserve_fds, listening)
@@ -66,7 +68,9 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
         wishes.console = terminal.console
     elif console_socket:
         wishes.console = connect_console(console_socket, "/process/terminal")
+    log.phase("look at the host")
     host = probe_host()
+    log.phase("decide on the plan")
     plan = make_plan(
         config,
         host,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 
+from ocirt import log
 from ocirt.commands.create import absolute, check_console
 from ocirt.config import jsontext
 from ocirt.config.bundle import read_file, read_process
@@ -58,6 +59,7 @@ MAX_ID = 2**32 - 2  # 2**32 - 1 is the kernel's "no change"
 
 def main(g: Globals, options: Parsed) -> int:
     """The exit status of the process, 128 + n when signal n ended it; 0 when detached."""
+    log.phase("read the container's record and configuration")
     container = Container.load(g.root, options.args[0])
     require_executable(container.status(), options.ignore_paused)
     preserve = close_inherited(options.preserve_fds, 0)
@@ -73,6 +75,7 @@ def main(g: Globals, options: Parsed) -> int:
     check_console(process, options.console_socket, options.detach)
     if options.console_socket:
         wishes.console = connect_console(absolute(options.console_socket), "/terminal")
+    log.phase("look at the host, and decide on the plan")
     plan = make_exec_plan(config, process, container, probe_host(), preserve, tuple(options.cgroup))
     box = new_box(wishes.console)
     with Undo() as undo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.commands.create import BUNDLE, absolute, check_console, is_rootless
 from ocirt.config.bundle import open_bundle, read_config
@@ -71,6 +72,7 @@ def main(g: Globals, options: Parsed) -> int:
 
 def restore_container(g: Globals, options: Parsed) -> tuple[Container, Terminal | None]:
     """Everything is decided here.  The terminal is ours, for a foreground restore with process.terminal."""
+    log.phase("read the bundle")
     container_id = options.args[0]
     check_id(container_id)
     close_inherited("", 0)
@@ -83,8 +85,10 @@ def restore_container(g: Globals, options: Parsed) -> tuple[Container, Terminal 
     config = read_config(text)
     check_console(config.process, console_socket, options.detach)
     fields = options_of(options, may_use_iptables=bool(program.find_program("iptables-restore")))
+    log.phase("ask CRIU for its version")
     criu = program.find_criu()
     program.version(criu)
+    log.phase("look at the host, and decide on the plan")
     host = probe_host()
     plan_options = Options(container_id, bundle.path, rootless=is_rootless(g, host), cgroup_manager=g.cgroup_manager)
     place = os.path.join(g.root, container_id, PLACE)

@@ -10,6 +10,7 @@ from ocirt import system as os
 from ocirt.errors import KernelError
 
 TIOCSCTTY = 0x540E
+TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
 TIOCGPTN = 0x80045430
 TIOCSPTLCK = 0x40045431
@@ -40,6 +41,16 @@ def open_pty_peer(master: int) -> int:
     peer = _ioctl("TIOCGPTPEER", master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     assert isinstance(peer, int)
     return peer
+
+
+def columns(fd: int) -> int:
+    """TIOCGWINSZ: of the terminal that is open there; 0 for anything else, and where nobody has told it its size."""
+    try:
+        answer = _ioctl("TIOCGWINSZ", fd, TIOCGWINSZ, bytes(8))
+    except KernelError:
+        return 0
+    assert isinstance(answer, bytes)
+    return int(struct.unpack("HHHH", answer)[1])
 
 
 def set_window_size(fd: int, rows: int, columns: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt import log
 from ocirt.channel import EOF, EXECUTES
 from ocirt.errors import OcirtError
 from ocirt.pipeline import ANSWER, Stage, run
@@ -47,6 +48,7 @@ def _hand_over(container: Container, wanted: Seccomp, conversation: Channel) -> 
         question, *number = record.fields
         box.facts[question] = "".join(number)
         run((stage,), box)
+        log.phase("wait for init, which has its answer")
 
     record = execute(conversation, answer)
     if record.kind in (EXECUTES, EOF) and LISTENER not in box.facts:

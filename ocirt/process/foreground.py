@@ -23,6 +23,7 @@ def stay(pid: int, terminal: Terminal | None) -> int:
     Signals may be held back until here: see HELD_SIGNALS.
     """
     log.release()
+    log.phase("wait for the program to end")
     wakeup = _catch_signals()
     pidfd = os.pidfd_open(pid)
     try:

@@ -28,6 +28,8 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
     theirs is the runtime's end, closed here: a dead runtime must be seen as the end of the conversation.
     """
     try:
+        if log.tracer is not None:
+            log.tracer.become(INIT)
         theirs.close()
         box.channel = channel
         box.pid = 0
@@ -35,14 +37,17 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
         log.relay(channel.send_log)
         seal()
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
+        log.phase("wait for GO")
         channel.expect(GO)
         run(plan.part(INIT), box)
         # Before READY, for the runtime may end as soon as it has sent SAVED.  Should it die in between,
         # the end of the channel tells.
+        log.phase("say READY, and wait for the record")
         box.kernel.set_pdeathsig(0)
         channel.send(READY)
         channel.expect(SAVED)
         if not plan.executes_at_once:
+            log.phase("wait for start")
             channel.close()
             channel = box.channel = accept(box.fds[START_SOCKET])
             log.relay(channel.send_log)

@@ -8,10 +8,11 @@ its parent, and the joiner vanishes.
 
 from __future__ import annotations
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.channel import PID
 from ocirt.kernel.flags import CLONE_PARENT
-from ocirt.pipeline import run
+from ocirt.pipeline import JOINER, run
 from ocirt.process import birth, init
 
 TYPE_CHECKING = False
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 def main(stages: tuple[Stage, ...], plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
     """Never returns.  Sends PID, or ERROR when a namespace cannot be entered."""
     try:
+        if log.tracer is not None:
+            log.tracer.become(JOINER)
         init.seal()
         run(stages, box)
+        log.phase("give birth to init")
         pid, outside = birth.clone(box, plan.clone_flags | CLONE_PARENT)
         if pid == 0:
             init.main(plan, box, theirs, channel)

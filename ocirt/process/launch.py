@@ -57,8 +57,11 @@ def launch(
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     for signal in ENDING_SIGNALS:
         _signal.signal(signal, interrupted)
+    if log.tracer is not None:
+        log.tracer.share(plan)
     with Undo() as undo:
         run(plan.part(HOST), box, undo)
+        log.phase("give birth to init")
         box.channel, theirs = channel_pair()
         undo.push(lambda: end_child(box))
         spawn(plan, box, theirs)
@@ -66,14 +69,21 @@ def launch(
         if START_SOCKET in box.fds:
             # init's alone: `run` would else wait in its own copy's queue for an init that died.
             os.close(box.fds.pop(START_SOCKET))
+        if log.tracer is not None:
+            log.tracer.born(INIT, box.pid)
+        log.phase("note what was made")
         on_birth()  # while init is on its way
         run(plan.part(BESIDE), box, undo)
+        log.phase("wait for init to be ready")
         _send(box, GO)
         serve(plan, box)
+        log.phase("note that it is ready")
         on_ready()
         _send(box, SAVED)
         if plan.executes_at_once:
+            log.phase("wait for the program to be executed")
             wait_for_exec(plan, box)
+            log.phase("hand over what the caller asked for")
         on_end()
         undo.keep()
     if box.network is not None:
@@ -99,6 +109,8 @@ def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
     child, _ = box.kernel.clone3(0)
     if child == 0:
         joiner.main(plan.part(JOINER), plan, box, ours, theirs)
+    if log.tracer is not None:
+        log.tracer.born(JOINER, child)
     theirs.close()
     record = hear_joiner(box.channel, child)
     status = reap(child, REAP_DEADLINE)
@@ -165,6 +177,7 @@ def answer(plan: Plan, box: Box, record: Record) -> None:
         raise OcirtError("internal", f"init asked for {question!r}, to which the plan has no answer")
     box.facts[question] = "".join(more)
     run(stages, box)
+    log.phase("wait for init, which has its answer")
     _send(box, DONE)
 
 

@@ -75,6 +75,7 @@ def create(
 
     # Held back until launch() lets them in, inside the block that takes everything back.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
+    log.phase("make the container's directory")
     record = first_record(config, bundle) | {"cgroup_wanted": directories_to_make(plan)}
     resctrl = config.linux is not None and config.linux.intel_rdt is not None
     if resctrl:
@@ -92,6 +93,8 @@ def create(
         box.fds[START_SOCKET] = container.listen()
         if wishes.notify:
             container.make_notify_directory()
+        if log.tracer is not None:
+            log.tracer.directory = container.dirfd
 
         def on_birth() -> None:
             """What the host steps made outside of init.  Should this process be killed before, init dies with it, and
@@ -116,6 +119,7 @@ def create(
             container.save()
 
         def on_end() -> None:
+            log.phase("hand over what the caller asked for")
             undo.replace(lambda: destroy(container))
             hand_over(wishes, box.pid, STANDARD)
 
@@ -146,6 +150,7 @@ def start(container: Container, foreground: bool = False) -> None:
     With NOTIFY_SOCKET it returns when the program has said that it is ready, unless the caller stays in the foreground.
     """
     sock = None
+    log.phase("look at the container")
     catch_ending_signals()
     with container.lock():
         require_startable(startable_status(container))
@@ -156,13 +161,18 @@ def start(container: Container, foreground: bool = False) -> None:
             from ocirt.process.notify import listen
 
             sock = listen(container)
+        if log.tracer is not None:
+            log.tracer.adopt(container.dirfd, container.pid)
+        log.phase("wait for the program to be executed")
         conversation = container.connect()
         container.remove_start_socket()
         _execute(container, config, conversation)
+        log.phase("end the conversation with init")
         conversation.close()
         if config.hooks is not None and config.hooks.poststart:
             _poststart(container, config.hooks.poststart)
     if sock is not None:
+        log.phase("wait for the program to say that it is ready")
         from ocirt.process.notify import forward, forward_beside
 
         (forward_beside if foreground else forward)(container, sock)
@@ -287,6 +297,7 @@ def run_hooks(container: Container, kind: str, hooks: tuple[Hook, ...], status: 
 
     state = hook_state(container, status)
     for call in hook_calls(kind, hooks):
+        log.phase(call.describe())
         run_program(call, state)
 
 
@@ -303,6 +314,7 @@ def hook_state(container: Container, status: str) -> bytes:
 
 def destroy(container: Container) -> None:
     """Kill what is left; remove mounts and cgroups, run poststop hooks, remove the directory.  Repeatable."""
+    log.phase("end what runs in the container")
     container.send_signal(SIGKILL)
     manager = container.manager()
     if manager is not None and manager.exists() and manager.ours():
@@ -312,6 +324,7 @@ def destroy(container: Container) -> None:
             manager.kill(SIGKILL)
     if not container.wait_gone(KILL_DEADLINE):
         raise OcirtError("timeout", "container init still running", remedy="its process cannot be killed: see dmesg")
+    log.phase("remove its cgroup and what else was made on the host")
     mounted = container.record.get("root_mount")
     if mounted and container.same_boot():
         from ocirt.stages.root_mount import unmount_root
@@ -327,6 +340,7 @@ def destroy(container: Container) -> None:
         from ocirt.resctrl import remove_recorded
 
         remove_recorded(resctrl)
+    log.phase("remove its directory")
     config = config_for_poststop(container)
     container.remove()
     if config is not None:
@@ -363,6 +377,7 @@ def run_poststop(container: Container, config: Config) -> None:
     catch_ending_signals()
     state = hook_state(container, "stopped")
     for call in hook_calls("poststop", config.hooks.poststop):
+        log.phase(call.describe())
         try:
             run_program(call, state)
         except OcirtError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import _socket
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.cgroups.layout import parse_own_cgroups
 from ocirt.config import jsontext
@@ -83,6 +84,7 @@ class Restore:
             theirs.close()
             with Conversation(ours, box.pid) as conversation:
                 self._converse(container, conversation, plan, box)
+            log.phase("hand over what the caller asked for")
             os.rmdir(place)
             remove_yard(container)
             if self.config.hooks is not None and self.config.hooks.poststart:
@@ -109,6 +111,7 @@ class Restore:
             if script in ("setup-namespaces", "post-restore"):
                 box.pid = pid
                 run((stage for stage in plan.part(CRIU) if stage.name == script), box)
+                log.phase("wait for CRIU, which has its answer")
             if script == "orphan-pts-master" and fds and "console-socket" in box.fds:
                 name = f"/dev/pts/{box.kernel.pty_number(fds[0])}"
                 box.kernel.send_fd(box.fds["console-socket"], name.encode(), fds[0])
@@ -118,6 +121,7 @@ class Restore:
                 container.record["cgroup"] = box.manager.record() if box.manager is not None else None
                 container.save()
 
+        log.phase("wait for CRIU to restore the processes")
         try:
             conversation.perform(wire.RESTORE, fields, notified)
         except OcirtError as error:

@@ -24,6 +24,7 @@ class LoadFilter(Step):
     """program: struct sock_filter[]; flags: SECCOMP_FILTER_FLAG_* bits."""
 
     __slots__ = ("program", "flags")
+    confines = True
 
     def __init__(self, at: str, program: bytes, flags: int) -> None:
         self.at = at

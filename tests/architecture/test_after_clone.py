@@ -23,6 +23,7 @@ AFTER_CLONE = [
         "ocirt.pipeline",
         "ocirt.process.init",
         "ocirt.process.joiner",
+        "ocirt.trace.recorder",
     )
 ]
 # These make glibc or Python read the container's files: nsswitch.conf, codecs, sources for a traceback.

@@ -46,6 +46,7 @@ WAITS = {
         cgroups.v1._try_freeze: sleep
         container._wait_for_lock: sleep
         probe.attempt._remove: sleep
+        trace.file._lock: sleep
         """,
     "the other process's end: it closes the socket, or is killed": """
         channel.accept: _accept
@@ -84,6 +85,7 @@ WAITS = {
         process.notify.wait_ready: recv
         process.terminal.Terminal.attach: recvmsg
         process.terminal.Terminal.drain: poll
+        trace.file._lock: flock
         """,
 }
 LISTED = [line.strip() for places in WAITS.values() for line in places.strip().splitlines()]
