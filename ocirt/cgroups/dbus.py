@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import _socket
 import time
-from struct import Struct
+from _struct import Struct  # built in; the public module is a file
 
 from ocirt import extras
 from ocirt import system as os

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from struct import Struct
+from _struct import Struct  # built in; the public module is a file
 
 from ocirt import system as os
 from ocirt.errors import KernelError, OcirtError

@@ -62,12 +62,19 @@ def public_scanner() -> Callable[[str, int], tuple[object, int]]:
     return decoder.scan_once  # type: ignore[attr-defined, no-any-return]  # typeshed has only raw_decode
 
 
-try:
-    from _json import make_scanner
+_scanners: list[Callable[[str, int], tuple[object, int]]] = []  # one, when the first text is read
 
-    _scan: Callable[[str, int], tuple[object, int]] = make_scanner(_Context)  # type: ignore[arg-type]
-except ImportError:
-    _scan = public_scanner()
+
+def _scan(text: str, start: int) -> tuple[object, int]:
+    """The value that begins there, and where it ends."""
+    if not _scanners:
+        try:
+            from _json import make_scanner
+
+            _scanners.append(make_scanner(_Context))  # type: ignore[arg-type]
+        except ImportError:
+            _scanners.append(public_scanner())
+    return _scanners[0](text, start)
 
 
 def parse(data: bytes, what: str) -> object:

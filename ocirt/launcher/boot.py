@@ -1,6 +1,7 @@
-"""What the native launcher executes: it supplies what the interpreter's core lacks, and finds ocirt's modules.
+"""What the native launcher executes when its image is made: it supplies what the interpreter's core lacks, and imports
+all of ocirt that a container's life needs.  Every start calls main().
 
-native.py puts its code into the executable, with ORDER, PACKAGES and EXTENSIONS before it.
+native.py defines CODES, ORDER, PACKAGES, EXTENSIONS and READY before.
 """
 
 from __future__ import annotations
@@ -9,21 +10,29 @@ import builtins
 import gc
 import sys
 from _io import open as io_open
+from marshal import loads
 
-from _ocirt import code, complete  # type: ignore[import-not-found]  # part of the launcher
+from _ocirt import complete  # type: ignore[import-not-found]  # part of the launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _frozen_importlib import ModuleSpec
     from collections.abc import Sequence
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
     from ocirt.launcher.loader import Modules
 
+    CODES: dict[str, bytes]  # marshalled: most of them are used once, or never
+    READY: tuple[str, ...]  # the modules to import
     # See Modules.
     ORDER: dict[str, tuple[str, ...]]
     PACKAGES: dict[str, str]
     EXTENSIONS: dict[str, str]
+
+
+def code_of(name: str) -> CodeType | None:
+    """Of a module that is not imported yet."""
+    return loads(CODES[name]) if name in CODES else None
 
 
 class StandardLibrary:
@@ -35,7 +44,9 @@ class StandardLibrary:
         if name.startswith("ocirt."):
             return None
         sys.meta_path.remove(self)
+        arguments = sys.argv
         complete()
+        sys.argv = arguments
         from _frozen_importlib_external import PathFinder
 
         return PathFinder.find_spec(name, path, target)
@@ -46,9 +57,12 @@ builtins.open = io_open
 sys.path = []
 sys.path_hooks = []
 sys.path_importer_cache = {}
-exec(code("ocirt.launcher.loader"))
-sys.meta_path = [Modules(code, ORDER, PACKAGES, EXTENSIONS), *sys.meta_path, StandardLibrary()]
+exec(code_of("ocirt.launcher.loader"))  # type: ignore[arg-type]
+sys.meta_path = [Modules(code_of, ORDER, PACKAGES, EXTENSIONS), *sys.meta_path]
 
-from ocirt.cli import main  # noqa: E402
+from ocirt.cli import main as main  # noqa: E402
 
-main()
+for module in READY:
+    __import__(module)
+    del CODES[module]
+sys.meta_path.append(StandardLibrary())

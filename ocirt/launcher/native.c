@@ -1,13 +1,16 @@
-/* The native launcher: ocirt's modules and the interpreter in one executable.
+/* The native launcher: the interpreter, with ocirt's modules imported, in one executable.
  *
- * Python is initialised to its core only (PyConfig._init_main = 0): built-in types, built-in and frozen modules, no
- * encodings package, no sys.path, no standard streams.  That is what a container needs, and 4 ms less than all of it.
- * boot.py imports what the core lacks after complete(), which does the rest.
+ * It is made in two steps: see image.c.  In the first Python is initialised to its core only (PyConfig._init_main = 0):
+ * built-in types, built-in and frozen modules, no encodings package, no sys.path, no standard streams.  That is what a
+ * container needs.  boot.py imports what the core lacks after complete(), which does the rest.
  *
  * Linked with the static libpython of one version of Python: it uses what may change with the next one.
  */
 #define PY_SSIZE_T_CLEAN
+#define Py_BUILD_CORE
 #include <Python.h>
+#include <internal/pycore_runtime.h>
+#include <marshal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,23 +22,9 @@
 extern int _PySignal_Init(int install_signal_handlers); /* part of the initialisation after the core */
 extern PyStatus _Py_InitializeMain(void);
 
-/* frozen.c, written by freeze.py */
-extern PyObject *frozen_module(const char *name);
-
+#include "image.c"
 #include "protect.c"
 #include "syscalls.c"
-
-/* code(name): a module's code, None when it is not in the executable. */
-static PyObject *code(PyObject *module, PyObject *name)
-{
-    const char *text = PyUnicode_AsUTF8(name);
-    if (text == NULL)
-        return NULL;
-    PyObject *found = frozen_module(text);
-    if (found == NULL)
-        Py_RETURN_NONE;
-    return Py_NewRef(found);
-}
 
 /* complete(): from the core to a whole interpreter, whose standard library can be imported. */
 static PyObject *complete(PyObject *module, PyObject *ignored)
@@ -50,7 +39,6 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 
 static PyMethodDef methods[] = {
     SYSCALLS,
-    {"code", code, METH_O, NULL},
     {"complete", complete, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -76,8 +64,9 @@ static void set(PyConfig *config, wchar_t **member, const wchar_t *value)
 }
 
 /* Nothing of this is looked for: the caller's environment and directory have no say. */
-static void initialise(int argc, char **argv)
+static void initialise(void)
 {
+    keep_memory_here();
     PyPreConfig early;
     PyPreConfig_InitIsolatedConfig(&early);
     early.utf8_mode = 1;
@@ -92,6 +81,7 @@ static void initialise(int argc, char **argv)
     config.write_bytecode = 0;
     config.pathconfig_warnings = 0;
     config.install_signal_handlers = 1;
+    config.use_hash_seed = 1; /* 0: dictionaries are in the image, and so the hashes of what is in them */
     set(&config, &config.executable, PYTHON_EXECUTABLE);
     set(&config, &config.base_executable, PYTHON_EXECUTABLE);
     set(&config, &config.prefix, PYTHON_PREFIX);
@@ -102,11 +92,23 @@ static void initialise(int argc, char **argv)
     config.module_search_paths_set = 1;
     check(PyWideStringList_Append(&config.module_search_paths, PYTHON_STDLIB));
     check(PyWideStringList_Append(&config.module_search_paths, PYTHON_DYNLOAD));
-    check(PyConfig_SetBytesArgv(&config, argc, argv));
     check(Py_InitializeFromConfig(&config));
     PyConfig_Clear(&config);
     if (_PySignal_Init(1) < 0)
         check(PyStatus_Error("no signals"));
+}
+
+/* Execute boot.py, whose code stands on standard input with the names it finds defined. */
+static void import_modules(void)
+{
+    PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
+    PyObject *read = PyMarshal_ReadObjectFromFile(stdin), *boot, *names;
+    if (read == NULL || !PyArg_ParseTuple(read, "OO!", &boot, &PyDict_Type, &names)
+        || PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) < 0
+        || PyDict_Update(globals, names) < 0 || PyEval_EvalCode(boot, globals, globals) == NULL) {
+        PyErr_Print();
+        _exit(1);
+    }
 }
 
 /* sys.argv, which the core does not set. */
@@ -126,13 +128,16 @@ static int set_arguments(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    if (!revived) {
+        initialise();
+        import_modules();
+        save_image();
+    }
     protect_executable(argv);
-    initialise(argc, argv);
-    PyObject *boot = frozen_module("ocirt.launcher.boot");
-    PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
-    if (set_arguments(argc, argv) < 0 || PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) < 0)
-        return 1;
-    PyEval_EvalCode(boot, globals, globals); /* ends the process */
+    if (revive() == 0 && set_arguments(argc, argv) == 0) {
+        PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
+        PyObject_CallNoArgs(PyDict_GetItemString(globals, "main")); /* ends the process */
+    }
     if (PyErr_ExceptionMatches(PyExc_MemoryError)) /* before cli.py, which says so itself */
         fputs("ocirt: out of memory\n", stderr);
     else

@@ -1,4 +1,4 @@
-"""Build the native launcher: ocirt's modules, frozen, and the interpreter in one executable.  Run by `make install`:
+"""Build the native launcher: the interpreter, with ocirt's modules imported, in one executable.  Run by `make install`:
 
     PYTHON -I -X no_debug_ranges ocirt/launcher/native.py DIRECTORY LAUNCHER [DESTDIR]
     PYTHON -I ocirt/launcher/native.py --check
@@ -12,9 +12,12 @@ status 3 and the reason where they are missing or fail, or Python is not 3.11: t
 from __future__ import annotations
 
 import ast
+import marshal
 import os
+import resource
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -24,17 +27,19 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from ocirt.launcher import freeze, write  # noqa: E402
+from ocirt.launcher import write  # noqa: E402
 
 NOT_HERE = 3
 # What Debian's built-in modules need; static, for every start would load the others.
 LIBRARIES = ("-Wl,-Bstatic", "-lz", "-lexpat", "-Wl,-Bdynamic", "-lm", "-ldl")
-# In place and in order: frozen.c lays together what is used together.  C modules find the interpreter in us.
-OPTIONS = ("-O2", "-fno-toplevel-reorder", "-no-pie", "-s", "-Wl,--export-dynamic")
+# At fixed addresses; C modules find the interpreter in us; its memory is ours (image.c).
+OURS = ("malloc", "calloc", "realloc", "free", "pthread_self")
+OPTIONS = ("-O2", "-no-pie", "-s", "-Wl,--export-dynamic", *(f"-Wl,--wrap={name}" for name in OURS))
 EXTENSIONS = ("_json", "termios")  # C modules that hot commands take from the library's directory
-BOOT, LOADER = "ocirt.launcher.boot", "ocirt.launcher.loader"
+LOADER = "ocirt.launcher.loader"
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
 ENCODINGS = ("encodings", "encodings.aliases", "encodings.utf_8")
+LOADED, WRITABLE = 1, 2  # PT_LOAD and PF_W of elf(5)
 PROTECTIONS = ("ro-shared-page", "independent-data-copy")  # of the executable: see protect.c
 
 
@@ -60,22 +65,44 @@ def library() -> str:
     return f"libpython{sysconfig.get_config_var('LDVERSION')}.a"
 
 
-def frozen_c(package: Path, installed: str) -> str:
-    """The C source of all modules of the package, whose files will lie below `installed`, and of boot.py."""
-    sources = write.read_sources(package, ("ocirt.launcher",))
+def boot(package: Path, installed: str) -> bytes:
+    """What the launcher executes while its image is made: boot.py and the names it wants, marshalled.
+
+    The package's files will lie below `installed`.
+    """
+    sources = write.read_sources(package, ("ocirt.launcher", "ocirt.__main__"))
     order = write.order(sources)
     codes = {name: source.code(sources, installed) for name, source in sources.items()}
     for name, file in write.files_of(ENCODINGS).items():
         codes[name] = write.compiled(write.stripped(Path(file)), file)
+    codes[LOADER] = write.compiled(write.stripped(HERE / "loader.py"), f"{installed}/ocirt/launcher/loader.py")
     packages = write.packages(sources, installed)
     packages["encodings"] = os.path.dirname(codes["encodings"].co_filename)
-    names = {"ORDER": order, "PACKAGES": packages, "EXTENSIONS": write.files_of(EXTENSIONS)}
-    boot = write.with_names(write.stripped(HERE / "boot.py"), names)
-    codes[BOOT] = write.compiled(boot, f"{installed}/ocirt/launcher/boot.py")
-    codes[LOADER] = write.compiled(write.stripped(HERE / "loader.py"), f"{installed}/ocirt/launcher/loader.py")
-    hot = [name for command in write.HOT for name in (*order[f"ocirt.commands.{command}"], f"ocirt.commands.{command}")]
-    first = dict.fromkeys([BOOT, LOADER, *order["ocirt.cli"], "ocirt.cli", *hot])
-    return freeze.c_source((name, codes[name]) for name in first | dict.fromkeys(codes))
+    names = {
+        "CODES": {name: marshal.dumps(code) for name, code in codes.items()},
+        "READY": ready(sources),
+        "ORDER": order,
+        "PACKAGES": packages,
+        "EXTENSIONS": write.files_of(EXTENSIONS),
+    }
+    code = write.compiled(write.stripped(HERE / "boot.py"), f"{installed}/ocirt/launcher/boot.py")
+    return marshal.dumps((code, names))
+
+
+def ready(sources: dict[str, write.Source]) -> tuple[str, ...]:
+    """The modules that need nothing of the standard library but what is built in: those of the hot commands first, that
+    they lie together."""
+    built_in = {*sys.builtin_module_names, "_ocirt"}
+    wanted = {name: {other for other in source.imports() if other} for name, source in sources.items()}
+    left = {name for name in sources if all(root(other) in {"ocirt", *built_in} for other in wanted[name])}
+    while lacking := {name for name in left if wanted[name] & sources.keys() - left}:
+        left -= lacking
+    hot = [f"ocirt.commands.{command}" for command in write.HOT]
+    return tuple(dict.fromkeys(name for name in (*hot, *sources) if name in left))
+
+
+def root(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def protection() -> str:
@@ -86,7 +113,16 @@ def protection() -> str:
     return wanted
 
 
-def compile_c(frozen_source: str, executable: Path) -> None:
+def build(boot: bytes, executable: Path) -> None:
+    """Write the launcher that has executed this, marshalled as boot() does it.  Raises NotHere."""
+    with tempfile.TemporaryDirectory() as work:
+        interpreter = Path(work, "interpreter")
+        compile_c(interpreter)
+        image = image_of(interpreter, boot)
+        write.replace(executable, with_data(interpreter.read_bytes(), *image), 0o755)
+
+
+def compile_c(executable: Path) -> None:
     """Raises NotHere."""
     compiler, directory = require_toolchain()
     paths = {
@@ -96,22 +132,58 @@ def compile_c(frozen_source: str, executable: Path) -> None:
         "PREFIX": sys.base_prefix,
     }
     defines = [f'-DSELF_EXE="{protection()}"', *(f'-DPYTHON_{name}=L"{path}"' for name, path in paths.items())]
-    with tempfile.TemporaryDirectory() as work:
-        frozen, made = Path(work, "frozen.c"), Path(work, "ocirt")
-        frozen.write_text(frozen_source)
-        inputs = [HERE / "native.c", frozen, directory / library()]
-        include = f"-I{sysconfig.get_path('include')}"
-        command: list[str | Path] = [*compiler, *OPTIONS, include, *defines, *inputs, *LIBRARIES, "-o", made]
-        if subprocess.run(command, check=False).returncode:  # no libc6-dev, no static zlib: its own lines say which
-            raise NotHere("the C compiler failed")
-        write.replace(executable, made.read_bytes(), 0o755)
+    inputs = [HERE / "native.c", directory / library()]
+    include = f"-I{sysconfig.get_path('include')}"
+    command: list[str | Path] = [*compiler, *OPTIONS, include, *defines, *inputs, *LIBRARIES, "-o", executable]
+    if subprocess.run(command, check=False).returncode:  # no libc6-dev, no static zlib: its own lines say which
+        raise NotHere("the C compiler failed")
+
+
+def image_of(interpreter: Path, boot: bytes) -> tuple[int, bytes]:
+    """The interpreter's data after it has executed boot, and the address where they begin.
+
+    Raises NotHere when they hold something of the process they were made in, such as a pointer into a library: that
+    would be another in each.
+    """
+    first = made_image(interpreter, boot)
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    # An unlimited stack has the kernel lay out a process from below (arch/x86/mm/mmap.c), even where nothing is random.
+    resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+    second = made_image(interpreter, boot)
+    resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+    if first != second:
+        raise NotHere("no two images of the interpreter are the same")
+    return struct.unpack_from("P", first)[0], first[struct.calcsize("P") :]
+
+
+def made_image(interpreter: Path, boot: bytes) -> bytes:
+    """What the interpreter writes.  Raises NotHere."""
+    made = subprocess.run(["ocirt"], executable=interpreter, env={}, input=boot, stdout=subprocess.PIPE, check=False)
+    if made.returncode:
+        raise NotHere("the interpreter does not run")
+    return made.stdout
+
+
+def with_data(executable: bytes, address: int, data: bytes) -> bytes:
+    """The executable with these data from this address on.  They are in the last of its segments (elf(5)); what follows
+    in the file, for debuggers, goes."""
+    made = bytearray(executable)
+    headers, size, count = struct.unpack_from("<Q14xHH", made, 32)
+    for header in range(headers, headers + count * size, size):
+        kind, flags, offset, start = struct.unpack_from("<IIQQ", made, header)
+        if (kind, flags & WRITABLE) == (LOADED, WRITABLE):
+            made[offset + address - start :] = data
+            length = len(made) - offset
+            struct.pack_into("<QQ", made, header + 32, length, length)
+    struct.pack_into("<Q", made, 40, 0)  # no table of sections
+    struct.pack_into("<HH", made, 60, 0, 0)
+    return bytes(made)
 
 
 def check() -> None:
     """Raises NotHere."""
-    nothing = freeze.c_source([(BOOT, write.compiled(ast.Module([], []), "boot.py"))])
     with tempfile.TemporaryDirectory() as work:
-        compile_c(nothing, Path(work, "launcher"))
+        build(marshal.dumps((write.compiled(ast.Module([], []), "boot.py"), {})), Path(work, "launcher"))
 
 
 def main(directory: str, launcher: str = "", destdir: str = "") -> int:
@@ -120,7 +192,7 @@ def main(directory: str, launcher: str = "", destdir: str = "") -> int:
         if directory == "--check":
             check()
         else:
-            compile_c(frozen_c(Path(f"{destdir}{directory}/ocirt"), directory), Path(destdir + launcher))
+            build(boot(Path(f"{destdir}{directory}/ocirt"), directory), Path(destdir + launcher))
     except NotHere as error:
         print(f"no native launcher: {error}", file=sys.stderr)
         return NOT_HERE

@@ -1,69 +1,132 @@
-"""The native launcher: constants survive being frozen, and a machine that cannot build it says why."""
+"""The native launcher: what its image holds, what every start renews, and why a machine cannot build it."""
 
 from __future__ import annotations
 
+import json
+import marshal
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ocirt.launcher import freeze, native
+from ocirt.launcher import native
 
 TREE = Path(__file__).resolve().parents[3]
 
-CONSTANTS = r"""
-'', 'a', 'plain "quoted" ?? \\ \n', '\xe4', '\u20ac', '\U0001f600', '\udc80', b'', b'\0\xff"7',
-0, 1, -5, 256, 257, -6, 2**30, -(2**64), 123456789012345678901234567890, 0.5, -1e300, True, False, None, ...,
-(), (1, ('two', b'3', (4.0, None))), 'x' in {'x', 'y'}, 3 in {1, 2}, 1 == True, type(1), type(True), type(1.0)
-"""
-PROGRAM = f"""
-import posix, sys
-class C:
-    def method(self, a, /, b=1, *rest, c, **more):
-        inner = a
-        def closure():
-            return inner, b, rest, c, more
-        return closure
-def fails():
-    try:
-        raise ValueError('w\\xe4h')
-    except ValueError as error:
-        return error.args, error.__traceback__.tb_lineno
-def numbers():
-    yield from range(3)
-values = ({CONSTANTS})
-found = values, C().method(0, 2, 3, c=4, d=5)(), fails(), [*numbers()], C.method.__qualname__, sys.argv[1:]
-posix.write(1, ascii(found).encode())
-posix._exit(0)
-"""
-
 
 def built(tmp_path: Path, source: str) -> Path:
-    """A native launcher that executes this and nothing else."""
+    """A native launcher whose image has executed this; a start calls its main()."""
     try:
         native.require_toolchain()
     except native.NotHere as error:
         pytest.skip(f"{error}: `make test` installs it")
-    frozen = freeze.c_source([(native.BOOT, compile(source, "boot.py", "exec", dont_inherit=True))])
-    native.compile_c(frozen, tmp_path / "launcher")
+    native.build(marshal.dumps((compile(source, "boot.py", "exec", dont_inherit=True), {})), tmp_path / "launcher")
     return tmp_path / "launcher"
 
 
-def test_what_is_frozen_is_what_was_compiled(tmp_path: Path) -> None:
-    ours = subprocess.run([built(tmp_path, PROGRAM), "a\udc80"], check=True, capture_output=True, timeout=30)
-    theirs = subprocess.run([sys.executable, "-c", PROGRAM, "a\udc80"], check=True, capture_output=True, timeout=30)
-    assert ours.stdout == theirs.stdout
-    assert theirs.stdout.endswith(b"'C.method', ['a\\udc80'])")
+RENEWED = """
+import _signal, _thread, posix, sys
+made = sys.modules.copy(), {'at': posix.environ.copy()}
+def main():
+    ident = _thread.get_ident()
+    lock = _thread.RLock()
+    with lock:
+        ours = '_thread.RLock object owner=%d count=1' % ident in repr(lock)
+    ignored = [number for number in range(1, 65) if number != 9 and number != 19 and number not in (32, 33)
+               and _signal.getsignal(number) == _signal.SIG_IGN]
+    found = [made[1]['at'], {a.decode(): b.decode() for a, b in posix.environ.items()}, sys.argv[1:], ignored,
+             _signal.getsignal(2) is _signal.default_int_handler, ours, made[0].keys() == sys.modules.keys()]
+    posix.write(1, ascii(found).encode())
+    posix._exit(0)
+"""
+
+
+def ignoring(*signals: int) -> None:
+    """Before the execution of a program that a test starts."""
+    for number in range(1, signal.NSIG):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+            signal.signal(number, signal.SIG_IGN if number in signals else signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGHUP, signal.SIGINT, 64)])
+def test_a_start_has_its_own_process_and_not_that_of_the_image(tmp_path: Path, ignored: tuple[int, ...]) -> None:
+    command = [built(tmp_path, RENEWED), "a\udc80"]
+    environment = {"HOME": "/x=y", "EMPTY": ""}
+    ran = subprocess.run(
+        command,
+        env=environment,
+        preexec_fn=lambda: ignoring(*ignored),
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    always = {signal.SIGPIPE, signal.SIGXFSZ}  # by Python
+    assert (
+        ran.stdout.decode()
+        == f"[{{}}, {environment!r}, ['a\\udc80'], {sorted(map(int, {*ignored, *always}))}, {not ignored}, True, True]"
+    )
+
+
+def test_a_start_raises_keyboard_interrupt(tmp_path: Path) -> None:
+    source = """
+import posix
+def main():
+    try:
+        posix.kill(posix.getpid(), 2)
+        while True: pass
+    except KeyboardInterrupt:
+        posix._exit(7)
+"""
+    command = [built(tmp_path, source)]
+    assert subprocess.run(command, preexec_fn=ignoring, check=False, timeout=30).returncode == 7
+
+
+def test_memory_of_the_image_grows_and_is_given_back(tmp_path: Path) -> None:
+    source = """
+import posix
+kept = [bytes([number % 256]) * 1000 for number in range(5000)]
+grows = bytearray(b'x' * 100000)
+def main():
+    global kept
+    kept = kept * 2
+    assert kept == [bytes([number % 256]) * 1000 for number in range(5000)] * 2
+    kept = None
+    grows.extend(b'y' * 3000000)
+    more = [str(number) * 100 for number in range(20000)]
+    assert grows[:100000] == b'x' * 100000 and grows[100000:] == b'y' * 3000000
+    posix._exit(3 if more[12345] == '12345' * 100 else 4)
+"""
+    assert subprocess.run([built(tmp_path, source)], check=False, timeout=30).returncode == 3
+
+
+def test_an_image_that_holds_something_of_its_process_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(native.NotHere) as refused:
+        built(tmp_path, "import posix\nprocess = posix.getpid()")
+    assert str(refused.value) == "no two images of the interpreter are the same"
+    assert not (tmp_path / "launcher").exists()
+
+
+def test_an_image_that_fails_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(native.NotHere) as refused:
+        built(tmp_path, "1 / 0")
+    assert str(refused.value) == "the interpreter does not run"
 
 
 def test_the_core_is_completed_when_the_library_is_needed(tmp_path: Path) -> None:
-    source = "import _ocirt, sys, posix; before = 'json' in sys.modules; _ocirt.complete(); import json\n"
-    source += "posix.write(1, json.dumps([before, len(sys.path)]).encode()); posix._exit(0)"
-    assert (
-        subprocess.run([built(tmp_path, source)], check=True, capture_output=True, timeout=30).stdout == b"[false, 2]"
-    )
+    source = """
+import _ocirt, posix, sys
+def main():
+    before = 'json' in sys.modules
+    _ocirt.complete()
+    import json
+    posix.write(1, json.dumps([before, len(sys.path)]).encode())
+    posix._exit(0)
+"""
+    ran = subprocess.run([built(tmp_path, source)], check=True, capture_output=True, timeout=30)
+    assert json.loads(ran.stdout) == [False, 2]
 
 
 @pytest.mark.parametrize(
