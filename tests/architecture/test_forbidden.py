@@ -13,12 +13,18 @@ STAGES = [name for name in MODULES if name.startswith("ocirt.stages")]
 MEANINGLESS = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "tools"}
 
 
+def keywords(tree: ast.AST) -> set[str | None]:
+    """Names of arguments in calls."""
+    return {keyword.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords}
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_no_shell_and_no_code_between_fork_and_exec(name: str) -> None:
-    keywords = {
-        keyword.arg for node in ast.walk(MODULES[name]) if isinstance(node, ast.Call) for keyword in node.keywords
-    }
-    assert not keywords & {"shell", "preexec_fn"}
+    assert not keywords(MODULES[name]) & {"shell", "preexec_fn"}
+
+
+def test_a_shell_is_seen() -> None:
+    assert keywords(ast.parse("run('ls', shell=True)\nPopen(['ls'], preexec_fn=f)")) == {"shell", "preexec_fn"}
 
 
 @pytest.mark.parametrize("name", MODULES)

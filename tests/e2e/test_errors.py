@@ -100,11 +100,12 @@ def test_bad_global_options(runtime: Runtime, options: tuple[str, ...]) -> None:
 
 def test_control_characters_are_escaped(runtime: Runtime, bundle: Bundle, host_unchanged: Callable) -> None:
     """Names come from images: no line break and no terminal sequence may reach the log."""
-    bundle.mount("/mnt", "x\x1b[2J\ny", "x").save()
+    bundle.mount("/mnt", "x", "x\x1b[2J\ny").save()
     with host_unchanged():
         result = runtime.fails("create", "--bundle", str(bundle.path), bundle.id)
     assert "\x1b" not in result.err or runtime.name != "ocirt"
     assert len(result.err.splitlines()) == 1 or runtime.name != "ocirt"
+    assert '"x\\x1b[2J\\ny"' in result.err or runtime.name != "ocirt"
 
 
 # --- broken configurations: text that is no JSON, and JSON that is no configuration

@@ -179,6 +179,12 @@ def test_user(runtime: Runtime, running: Bundle, text: str, uid: int, gid: int) 
     assert status_field(runtime, running, "Gid", "-u", text) == " ".join([str(gid)] * 4)
 
 
+def test_a_number_that_the_image_has_as_a_name(runtime: Runtime, running: Bundle) -> None:
+    """CVE-2016-3697."""
+    (running.root / "etc/passwd").write_text("1000:x:0:0::/:/bin/sh\n")
+    assert runtime.ok("exec", "--user", "1000", running.id, "id", "-u").out == "1000\n"
+
+
 REFUSED_NUMBERS = ["1.0", "1e3", "4294967295", "4294967296", "18446744073709551617", "-1", "0x1", "1_0", "١"]
 REFUSED_FORMS = ["1:", ":2", ":", " 1", "1 ", "root", "1:root", "1:-1", "1:4294967295", "1:2:3"]
 

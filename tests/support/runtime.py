@@ -36,6 +36,15 @@ from ocirt.cli import main
 main()
 """
 
+# ocirt of the checkout with a defence taken away: what docs/security.md calls a control.
+WEAKENED = """#!/usr/bin/python3 -IS
+import sys
+sys.path.insert(0, {checkout!r})
+{code}
+from ocirt.cli import main
+main()
+"""
+
 # crun 1.8 refuses to create cgroups while a v2 hierarchy is mounted beside the v1 ones: hide it from crun alone
 HIDE_V2 = """#!/bin/sh
 exec unshare -m --propagation unchanged sh -c \
@@ -92,9 +101,17 @@ class Runtime:
 
     def after(self, prelude: str) -> Runtime:
         """The same runtime, started by a bash that first runs prelude in the same process."""
+        return self.started_by(f'#!/bin/bash\n{prelude}\nexec {self.command} "$@"\n')
+
+    def weakened(self, code: str = "") -> Runtime:
+        """ocirt of the checkout, with code run in it first, and its executable not protected."""
+        return self.started_by(WEAKENED.format(checkout=str(CHECKOUT), code=code))
+
+    def started_by(self, script: str) -> Runtime:
+        """The same state directory, another command."""
         other = copy.copy(self)
-        path = self.directory / f"after-{next(self._numbers)}"
-        path.write_text(f'#!/bin/bash\n{prelude}\nexec {self.command} "$@"\n')
+        path = self.directory / f"script-{next(self._numbers)}"
+        path.write_text(script)
         path.chmod(0o755)
         other.command = str(path)
         return other

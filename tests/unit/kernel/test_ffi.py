@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import importlib.util
 import os
@@ -108,6 +109,14 @@ class TestEveryBackend:
 
     def test_addresses_are_told(self) -> None:
         assert ffi.address_of(ffi.buffer(8)) > 4096
+
+
+def test_what_does_not_fit_would_be_cut() -> None:
+    """What test_all_64_bits_arrive and the refusals are for: ctypes' own default."""
+    syscall = ctypes.CDLL(None).syscall
+    assert syscall(numbers.prctl, PRCTL_CAPBSET_READ, 2**32) == syscall(numbers.prctl, PRCTL_CAPBSET_READ, 0)
+    assert ctypes.c_uint(2**32).value == 0
+    assert ctypes.CDLL(None).strlen(b"/safe\0/evil") == len("/safe")
 
 
 @pytest.mark.parametrize("name", ["/safe\0/evil", b"a\0", "\ud800"])
