@@ -41,6 +41,7 @@ COMMANDS = {
     "resume": "let a paused container go on",
     "update": "change the resource limits of a container",
     "events": "report out-of-memory events and resource usage as JSON lines",
+    "stats": "show what containers use of CPU, memory, processes and disks",
     "checkpoint": "save a running container to files, by CRIU",
     "restore": "restore a container from the files of a checkpoint",
     "delete": "remove a stopped container and what create made for it",

@@ -11,6 +11,7 @@ from ocirt.config import jsontext
 from ocirt.container import Container
 from ocirt.errors import StateError, UsageError
 from ocirt.options import VALUE, Option
+from ocirt.stats import usage
 from ocirt.units import parse_duration
 
 TYPE_CHECKING = False
@@ -44,15 +45,6 @@ def main(g: Globals, options: Parsed) -> int:
     else:
         _watch(container, manager, interval)
     return 0
-
-
-def usage(container: Container, manager: Manager) -> dict[str, Any]:
-    found = manager.usage()
-    if "resctrl" in container.record:
-        from ocirt import resctrl
-
-        found["intel_rdt"] = resctrl.usage(resctrl.recorded_group(container.record["resctrl"]))
-    return found
 
 
 def _watch(container: Container, manager: Manager, interval: float) -> None:

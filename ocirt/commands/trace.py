@@ -5,7 +5,7 @@ from __future__ import annotations
 from ocirt import log
 from ocirt import system as os
 from ocirt.errors import UsageError
-from ocirt.kernel.terminals import columns
+from ocirt.kernel.terminals import window_size
 from ocirt.options import VALUE, Option
 from ocirt.trace import chart
 from ocirt.units import parse_duration
@@ -31,5 +31,5 @@ def main(g: Globals, options: Parsed) -> int:
     if os.stat(path).st_size > LARGEST:
         raise UsageError(f"{path} has more than {LARGEST >> 20} MiB")
     processes = chart.read(os.read_whole(path), path)
-    log.show(chart.draw(processes, columns(log.STDOUT) or COLUMNS, round(shortest * 1e9)))
+    log.show(chart.draw(processes, window_size(log.STDOUT)[1] or COLUMNS, round(shortest * 1e9)))
     return 0

@@ -43,14 +43,15 @@ def open_pty_peer(master: int) -> int:
     return peer
 
 
-def columns(fd: int) -> int:
-    """TIOCGWINSZ: of the terminal that is open there; 0 for anything else, and where nobody has told it its size."""
+def window_size(fd: int) -> tuple[int, int]:
+    """TIOCGWINSZ: rows and columns of the terminal that is open there; 0 for anything else, and where nobody knows."""
     try:
         answer = _ioctl("TIOCGWINSZ", fd, TIOCGWINSZ, bytes(8))
     except KernelError:
-        return 0
+        return 0, 0
     assert isinstance(answer, bytes)
-    return int(struct.unpack("HHHH", answer)[1])
+    rows, columns, _, _ = struct.unpack("HHHH", answer)
+    return rows, columns
 
 
 def set_window_size(fd: int, rows: int, columns: int) -> None:

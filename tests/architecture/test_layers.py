@@ -16,7 +16,7 @@ LAYERS = (
     ("pipeline", "box", "channel", "container", "host", "hooks", "lockholder", "selfexe"),
     ("stages",),
     ("plan", "process_plan", "exec_plan", "restore_plan"),
-    ("process", "probe", "doctor", "trace"),
+    ("process", "probe", "doctor", "stats", "trace"),
     ("commands",),
     ("cli",),
     ("__main__", "launcher"),

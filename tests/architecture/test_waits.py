@@ -66,6 +66,9 @@ WAITS = {
         stages.aside.in_a_child: waitpid
         stages.idmap.MakeUserNamespace.apply: waitpid
         """,
+    "the user, whom it shows what it was asked for": """
+        commands.stats.watch: sleep
+        """,
     "the program's end, and the caller's signals before it": """
         process.foreground._serve: poll
         """,
