@@ -8,6 +8,8 @@ import fcntl
 
 from ocirt import system as os
 from ocirt.errors import KernelError
+from ocirt.kernel import numbers
+from ocirt.kernel.ffi import address_of, buffer, syscall
 
 TIOCSCTTY = 0x540E
 TIOCGWINSZ = 0x5413
@@ -15,6 +17,10 @@ TIOCSWINSZ = 0x5414
 TIOCGPTN = 0x80045430
 TIOCSPTLCK = 0x40045431
 TIOCGPTPEER = 0x5441
+
+_IOVEC = struct.Struct("@PN")
+_MSGHDR = struct.Struct("@PIPNPNi0P")  # struct msghdr: name, its length, iov, its length, control, its length, flags
+_RIGHTS = struct.Struct("@Niii")  # struct cmsghdr and one descriptor: CMSG_LEN(4) bytes
 
 
 def _ioctl(name: str, fd: int, request: int, argument: int | bytes) -> int | bytes:
@@ -64,14 +70,13 @@ def set_controlling_terminal(fd: int) -> None:
     _ioctl("TIOCSCTTY", fd, TIOCSCTTY, 0)
 
 
-def send_fd(socket: int, data: bytes, fd: int) -> None:
-    """sendmsg(2) with one descriptor (SCM_RIGHTS) on a connected unix socket; `socket` stays open."""
-    # Told what it is, with whatever type: else Python asks for it, by calls that a seccomp filter may refuse.
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, socket)
-    try:
-        packed = struct.pack("i", fd)
-        connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)], _socket.MSG_NOSIGNAL)
-    except OSError as error:
-        raise KernelError(error.errno or 0, error.strerror or "", "sendmsg", "SCM_RIGHTS") from None
-    finally:
-        connection.detach()
+def send_fd(socket: int, data: bytes, fd: int, flags: int = _socket.MSG_NOSIGNAL) -> None:
+    """sendmsg(2) with one descriptor (SCM_RIGHTS) on a connected unix socket; `socket` stays open.
+
+    That one call and no other: to make a socket object of a descriptor, Python asks getsockname(2), which a seccomp
+    filter may refuse, or leave to an agent that waits for this very message.
+    """
+    content, control = buffer(data), buffer(_RIGHTS.pack(_RIGHTS.size, _socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd))
+    vector = buffer(_IOVEC.pack(address_of(content), len(data)))
+    header = _MSGHDR.pack(0, 0, address_of(vector), 1, address_of(control), _RIGHTS.size, 0)
+    syscall("sendmsg", numbers.sendmsg, socket, header, int(flags), detail="SCM_RIGHTS")

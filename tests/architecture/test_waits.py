@@ -31,7 +31,6 @@ WAITS = {
         process.lifecycle.connect_console: connect
         process.lifecycle.execute: poll
         process.lifecycle.send_pidfd: sendmsg
-        kernel.terminals.send_fd: sendmsg
         process.notify.tell: poll
         process.notify.tell: send
         process.notify.tell: sendmsg
@@ -39,6 +38,7 @@ WAITS = {
         stages.listener.send: send
         stages.listener.send: sendmsg
         probe.attempt._read_until: select
+        seccomp.watcher.Watch.finish: poll
         """,
     "a loop around it that has a deadline": """
         cgroups.claim._lock_above: sleep
@@ -62,6 +62,8 @@ WAITS = {
         probe.namespaces.run: waitpid
         probe.places.Held.__exit__: waitpid
         process.notify.wait_ready: poll
+        seccomp.watcher._receive: recvmsg
+        seccomp.watcher._serve: poll
         stages.aside.enter_locked: waitpid
         stages.aside.in_a_child: waitpid
         stages.idmap.MakeUserNamespace.apply: waitpid
