@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ocirt.stages.network_devices import Network
 
 START_SOCKET = "start"  # Box.fds: where init listens for `start`
+WATCHER = "watcher"  # Box.fds: init's connection to the watcher of its system calls (stages/watch.py)
 
 # Box.facts: what stages/root_mount.py mounts on the host; recorded as "root_mount".
 ROOT_PATH, ROOT_SHIELD, ROOT_TREE = ROOT_FACTS = ("root/path", "root/shield", "root/tree")

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ocirt.config.views import Config, Linux, Process
     from ocirt.host import Host
     from ocirt.pipeline import Step
+    from ocirt.seccomp.watcher import Watch
 
 
 class Options:
@@ -58,6 +59,7 @@ class Options:
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
     rootless: missing rights over cgroups are borne.
     cgroup_manager: as the global option.  notify: directory on the host for sd_notify(3), or "".
+    watch: what watches the container's system calls, or None.
     """
 
     __slots__ = (
@@ -70,6 +72,7 @@ class Options:
         "rootless",
         "cgroup_manager",
         "notify",
+        "watch",
     )
 
     def __init__(
@@ -84,6 +87,7 @@ class Options:
         rootless: bool = False,
         cgroup_manager: str = "cgroupfs",
         notify: str = "",
+        watch: Watch | None = None,
     ) -> None:
         self.id = container_id
         self.bundle = bundle
@@ -94,6 +98,7 @@ class Options:
         self.rootless = rootless
         self.cgroup_manager = cgroup_manager
         self.notify = notify
+        self.watch = watch
 
 
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
@@ -106,7 +111,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
-    last = () if early_filter else seccomp(linux, host)
+    last = () if early_filter else seccomp(linux, host, options.watch)
     words = {word for mount in config.mounts for word in mount.options}
     links = copied_links(words, config, options.bundle)
     on_links = binds_on_links(words, config, options.bundle)
@@ -118,12 +123,14 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("cgroup", HOST, cgroup.create_cgroup(config, host, options.id, options.rootless)),
         Stage("resctrl", HOST, resctrl(HOST, config, host, options)),
         Stage("rootfs", HOST, root_mount(HOST, config, options)),
+        Stage("seccomp", HOST, watch(HOST, options)),
         Stage("namespaces", JOINER, enter_namespaces(linux, host) if via_joiner else ()),
         Stage(
             "sources",
             BESIDE,
             (CloseDescriptors(source_names(config), "the runtime's copies of what init mounts"),) if sources else (),
         ),
+        Stage("seccomp", BESIDE, watch(BESIDE, options)),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("resctrl", BESIDE, resctrl(BESIDE, config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),
@@ -159,7 +166,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("limits", INIT, rlimits(process, in_userns)),
         Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
-        *process_stages(process, linux, host, in_userns or host.userns, early_filter),
+        *process_stages(process, linux, host, in_userns or host.userns, early_filter, options.watch),
         Stage("listener", ANSWER, listener(config, options, early_filter)),
         Stage("hooks", START, hooks(START, config, options)),
         Stage(
@@ -284,6 +291,13 @@ def notify(place: str, options: Options) -> Iterator[Step]:
         from ocirt.stages import notify as stage
 
         yield from stage.notify(place, options.notify)
+
+
+def watch(place: str, options: Options) -> Iterator[Step]:
+    if options.watch is not None:
+        from ocirt.stages import watch as stage
+
+        yield from stage.begin(options.watch) if place == HOST else stage.let_go()
 
 
 def more_environment(options: Options) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ocirt.config.views import Linux, Process
     from ocirt.host import Host
     from ocirt.pipeline import Step
+    from ocirt.seccomp.watcher import Watch
 
 
 def prepare_process(process: Process | None, linux: Linux | None) -> Iterator[Step]:
@@ -29,7 +30,12 @@ def prepare_process(process: Process | None, linux: Linux | None) -> Iterator[St
 
 
 def process_stages(
-    process: Process | None, linux: Linux | None, host: Host, in_userns: bool, early_filter: bool
+    process: Process | None,
+    linux: Linux | None,
+    host: Host,
+    in_userns: bool,
+    early_filter: bool,
+    watch: Watch | None = None,
 ) -> tuple[Stage, ...]:
     """What the process becomes, the same for create and exec.
 
@@ -39,7 +45,7 @@ def process_stages(
     if process is None:
         return ()
     return (
-        Stage("seccomp", INIT, seccomp(linux, host) if early_filter else ()),
+        Stage("seccomp", INIT, seccomp(linux, host, watch) if early_filter else ()),
         Stage("identity", INIT, identity(process, in_userns)),
         Stage("executable", INIT, executable(process)),
     )
@@ -83,8 +89,12 @@ def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
         yield from stage.scheduling(process, linux)
 
 
-def seccomp(linux: Linux | None, host: Host) -> Iterator[Step]:
-    if linux is not None and linux.seccomp is not None:
+def seccomp(linux: Linux | None, host: Host, watch: Watch | None = None) -> Iterator[Step]:
+    if watch is not None:
+        from ocirt.stages import watch as watching
+
+        yield from watching.watched_filter(watch)
+    elif linux is not None and linux.seccomp is not None:
         from ocirt.seccomp import notifies
         from ocirt.stages import seccomp as stage
 

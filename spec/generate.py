@@ -26,6 +26,7 @@ KINDS = {
     "config": "config.json#",
     "process": "process.json#",
     "resources": "resources.json#",
+    "seccomp": "seccomp.json#",
     "state": "state.json#",
     "features": "features.json#",
 }

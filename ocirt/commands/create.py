@@ -6,7 +6,7 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.config.bundle import open_bundle, read_config
 from ocirt.container import NOTIFY, check_id
-from ocirt.errors import OcirtError
+from ocirt.errors import OcirtError, UsageError
 from ocirt.host import probe_host
 from ocirt.options import FLAG, VALUE, Option
 from ocirt.plan import Options, make_plan
@@ -15,11 +15,12 @@ from ocirt.process.lifecycle import Wishes, connect_console, create
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirt.config.views import Process
+    from ocirt.config.views import Config, Process
     from ocirt.container import Container
     from ocirt.host import Host
     from ocirt.options import Globals, Parsed
     from ocirt.process.terminal import Terminal
+    from ocirt.seccomp.watcher import Watch
 
 SUMMARY = "create a container from a bundle and leave it waiting for start"
 ARGUMENTS = "<container-id>"
@@ -34,6 +35,8 @@ OPTIONS = (
     NO_PIVOT,
     NO_NEW_KEYRING,
     Option("preserve-fds", "", VALUE, "pass N more descriptors to the program, from 3 on", "N"),
+    Option("seccomp-record", "", VALUE, "write a seccomp profile of the system calls that are made", "FILE"),
+    Option("seccomp-explain", "", VALUE, 'say of each denied system call why: JSON lines; "-": stderr', "FILE"),
     Option("no-subreaper", "", FLAG, "accepted for callers that know it", hidden=True),
 )
 MIN_ARGS = MAX_ARGS = 1
@@ -41,13 +44,16 @@ MIN_ARGS = MAX_ARGS = 1
 
 def main(g: Globals, options: Parsed) -> int:
     """create returns when init waits for start."""
-    container, _ = create_container(g, options, detached=True)
+    container, _, _ = create_container(g, options, detached=True)
     container.unlock()
     return 0
 
 
-def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None]:
-    """What create and run have in common.  The terminal is ours, for a foreground run with process.terminal."""
+def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None, Watch | None]:
+    """What create and run have in common.
+
+    The terminal is ours, for a foreground run with process.terminal; the watch is what the options ask for.
+    """
     log.phase("read the bundle")
     check_id(options.args[0])
     listening, listen_env = listen_fds()
@@ -55,6 +61,7 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
     notify = os.path.join(g.root, options.args[0], NOTIFY) if os.getenv("NOTIFY_SOCKET") else ""
     wishes = Wishes(absolute(options.pid_file), absolute(options.pidfd_socket), notify=bool(notify))
     console_socket = absolute(options.console_socket)
+    recorded, explained = absolute(options.seccomp_record), absolute_or_dash(options.seccomp_explain)
     bundle = open_bundle(options.bundle)
     os.chdir(bundle.path)  # hooks start here, and relative paths in config.json are relative to it
     text = bundle.config_text()
@@ -71,6 +78,7 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
     log.phase("look at the host")
     host = probe_host()
     log.phase("decide on the plan")
+    watch = wanted_watch(config, host, recorded, explained, detached)
     plan = make_plan(
         config,
         host,
@@ -84,9 +92,31 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
             rootless=is_rootless(g, host),
             cgroup_manager=g.cgroup_manager,
             notify=notify,
+            watch=watch,
         ),
     )
-    return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal
+    return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal, watch
+
+
+def wanted_watch(config: Config, host: Host, recorded: str, explained: str, detached: bool) -> Watch | None:
+    """What watches the container's system calls.  recorded, explained: paths; explained may be "-".
+
+    Raises UsageError, and what the watch cannot be.
+    """
+    if not recorded and not explained:
+        return None
+    if recorded and explained:
+        raise UsageError(
+            "--seccomp-record cannot be used with --seccomp-explain: there is nothing denied while recording"
+        )
+    if explained == "-" and detached:
+        raise UsageError("--seccomp-explain - needs a run in the foreground", remedy="name a file")
+    from ocirt.kernel.numbers import ARCHITECTURE
+    from ocirt.seccomp import watcher
+
+    profile = config.linux.seccomp if config.linux is not None else None
+    begin = watcher.record if recorded else watcher.explain
+    return begin(recorded or explained, profile, ARCHITECTURE, host.kernel)
 
 
 def is_rootless(g: Globals, host: Host) -> bool:
@@ -112,6 +142,10 @@ def check_console(process: Process | None, console_socket: str, detached: bool) 
             at=at,
             remedy="leave --console-socket away, or set process.terminal to true",
         )
+
+
+def absolute_or_dash(path: str) -> str:
+    return path if path == "-" else absolute(path)
 
 
 def absolute(path: str) -> str:

@@ -28,7 +28,7 @@ MIN_ARGS = MAX_ARGS = 1
 def main(g: Globals, options: Parsed) -> int:
     """The exit status of the container's process, 128 + n when signal n ended it; 0 when detached."""
     if options.detach:
-        container, _ = create.create_container(g, options, detached=True)
+        container, _, _ = create.create_container(g, options, detached=True)
         with Undo() as undo:
             undo.push(lambda: destroy_once(container))
             start(container)
@@ -40,7 +40,7 @@ def main(g: Globals, options: Parsed) -> int:
 def _foreground(g: Globals, options: Parsed) -> int:
     if not options.no_subreaper:
         set_child_subreaper(True)
-    container, terminal = create.create_container(g, options, detached=False)
+    container, terminal, watch = create.create_container(g, options, detached=False)
     with Undo() as undo:
         undo.push(lambda: destroy_once(container))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)  # until stay(): they are for the program
@@ -51,4 +51,6 @@ def _foreground(g: Globals, options: Parsed) -> int:
         undo.keep()
     if not options.keep:
         destroy_once(container)
+    if watch is not None:
+        watch.finish()
     return code

@@ -188,9 +188,11 @@ def sysctl_path(key: str) -> str:
 
 def seccomp(linux: Linux) -> Iterator[ConfigError]:
     """config-linux.md, Seccomp."""
-    wanted = linux.seccomp
-    if wanted is None:
-        return
+    if linux.seccomp is not None:
+        yield from seccomp_profile(linux.seccomp)
+
+
+def seccomp_profile(wanted: Seccomp) -> Iterator[ConfigError]:
     if wanted.default_action == "SCMP_ACT_NOTIFY":
         text = "SCMP_ACT_NOTIFY cannot be used as default action"
         yield ConfigError("rule", text, at=f"{wanted.at}/defaultAction")

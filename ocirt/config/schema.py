@@ -26,7 +26,8 @@ _NAMES: dict[type, str] = {dict: "an object", list: "an array", str: "a string",
 def validate(value: object, kind: str = "config") -> None:
     """Check value, as jsontext.parse returned it.
 
-    kind: config, process (the file of exec --process), resources (of update), state or features.
+    kind: config, process (the file of exec --process), resources (of update), seccomp (a profile
+    alone), state or features.
     Raises ConfigError schema for the first contradiction in the order of the document; at is the
     pointer from value on.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt.box import START_SOCKET
+from ocirt.box import START_SOCKET, WATCHER
 from ocirt.pipeline import Step
 
 TYPE_CHECKING = False
@@ -29,8 +29,9 @@ class CloseHostDescriptors(Step):
 
     def apply(self, box: Box) -> None:
         kept = {box.channel.fileno()}
-        if START_SOCKET in box.fds:
-            kept.add(box.fds[START_SOCKET])
+        for name in (START_SOCKET, WATCHER):
+            if name in box.fds:
+                kept.add(box.fds[name])
         first = FIRST_FREE_FD + self.preserve_fds
         for fd in sorted(kept):
             if first < fd:
