@@ -48,6 +48,7 @@ COMMANDS = {
     "gc": "remove what commands that were killed have left behind",
     "doctor": "say what is wrong with the machine or a container, and how to mend it",
     "spec": "write a config.json to start from",
+    "seccomp": "test, show, compare and merge seccomp profiles",
     "features": "print what this runtime supports as JSON",
     "trace": "show what --trace FILE has recorded as a chart",
     "plan": "print what create would do, step by step, and do nothing",
@@ -87,7 +88,7 @@ def run(words: list[str]) -> int:
         return INTERRUPTED
     except Exception as error:
         _report(context, _as_record(error))
-        return context.failure if not isinstance(error, Misuse) else FAILURE
+        return context.failure if not isinstance(error, Misuse) else context.misuse
     finally:
         if context.trace is not None:
             _end_trace(context, context.trace)
@@ -100,11 +101,11 @@ class _Context:
     error: that line, "" as long as nothing failed; step: the one of a plan that did.
     """
 
-    __slots__ = ("error", "failure", "prefix", "step", "trace")
+    __slots__ = ("error", "failure", "misuse", "prefix", "step", "trace")
 
     def __init__(self) -> None:
         self.prefix = APP
-        self.failure = FAILURE
+        self.failure = self.misuse = FAILURE
         self.error = self.step = ""
         self.trace: TraceFile | None = None
 
@@ -129,6 +130,7 @@ def _run(words: list[str], context: _Context) -> int:
         return _show(_command_help(_load(rest[0]), rest[0]) if rest else _help())
     command = _load(name)
     context.prefix = f"{APP} {name}"
+    context.misuse = getattr(command, "MISUSE", FAILURE)
     try:
         parsed = options.parse(command.OPTIONS, rest, getattr(command, "STOP_AT_POSITIONAL", False))
         if parsed.help:

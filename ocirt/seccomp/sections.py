@@ -67,7 +67,7 @@ def sections(filter: Filter) -> list[Section]:
         numbers = abi.numbers()
         unknown.difference_update(numbers)
         if abi.bits not in settled:
-            settled[abi.bits] = _settle(filter, abi.bits)
+            settled[abi.bits] = settle(filter, abi.bits)
         ranges, points = found.setdefault(abi.token, ({}, {}))
         newest = max([numbers[name] for name in named if name in numbers], default=0)
         ranges.update(_ranges(filter, abi, newest))
@@ -79,7 +79,7 @@ def sections(filter: Filter) -> list[Section]:
     return [Section(token, *_intervals(*parts)) for token, parts in found.items()]
 
 
-def _settle(filter: Filter, bits: int) -> Settled:
+def settle(filter: Filter, bits: int) -> Settled:
     """What the rules say of each name: (name -> action, name -> alternatives) for calls without and with tests.
 
     A rule without tests is final: it wins over every rule with tests, and the first one wins over a
