@@ -152,7 +152,7 @@ def make_exec_plan(
         Stage("close", INIT, close_host_descriptors(preserve_fds)),
         Stage("limits", INIT, rlimits(process, in_userns)),
         Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
-        *process_stages(process, linux, host, in_userns or host.userns, early_filter),
+        *process_stages(process, linux, host, in_userns or host.userns, early_filter, config.annotations),
         Stage("listener", ANSWER, seccomp_listener(linux, container.state)),
         Stage("exec", START, payload(process, preserve_fds, (), () if early_filter else seccomp(linux, host))),
         clone_flags=0,

@@ -166,7 +166,9 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage("close", INIT, close_host_descriptors(options.preserve_fds)),
         Stage("limits", INIT, rlimits(process, in_userns)),
         Stage(LIMITS, ANSWER, rlimits_when_asked(process, in_userns)),
-        *process_stages(process, linux, host, in_userns or host.userns, early_filter, options.watch),
+        *process_stages(
+            process, linux, host, in_userns or host.userns, early_filter, config.annotations, options.watch
+        ),
         Stage("listener", ANSWER, listener(config, options, early_filter)),
         Stage("hooks", START, hooks(START, config, options)),
         Stage(

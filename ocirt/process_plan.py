@@ -35,6 +35,7 @@ def process_stages(
     host: Host,
     in_userns: bool,
     early_filter: bool,
+    annotations: dict[str, str],
     watch: Watch | None = None,
 ) -> tuple[Stage, ...]:
     """What the process becomes, the same for create and exec.
@@ -45,6 +46,7 @@ def process_stages(
     if process is None:
         return ()
     return (
+        Stage("landlock", INIT, landlock(annotations)),
         Stage("seccomp", INIT, seccomp(linux, host, watch) if early_filter else ()),
         Stage("identity", INIT, identity(process, in_userns)),
         Stage("executable", INIT, executable(process)),
@@ -87,6 +89,13 @@ def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:
         from ocirt.stages import scheduling as stage
 
         yield from stage.scheduling(process, linux)
+
+
+def landlock(annotations: dict[str, str]) -> Iterator[Step]:
+    if any(name.startswith("ocirt.landlock.") for name in annotations):
+        from ocirt.stages import landlock as stage
+
+        yield from stage.landlock(annotations)
 
 
 def seccomp(linux: Linux | None, host: Host, watch: Watch | None = None) -> Iterator[Step]:
