@@ -35,7 +35,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: engines fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -113,6 +113,11 @@ engines: ## podman, containerd, CRI, docker, swarm, buildah on ocirt and on runc
 fuzz: .venv/ready ## coverage-guided fuzzing of all that reads untrusted bytes, SECONDS=60 for each target; TARGETS=
 	$(VENV)/pip install -q --disable-pip-version-check -e '.[fuzz]'
 	$(VENV)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
+
+errors: ## what ocirt, runc and crun say of the same failures; rewrites docs/errors.md (root)
+	@$(call needs,$(NEEDS_TEST))
+	$(PYTHON) conformance/errors/errors.py --write
+	$(PYTHON) docs/generate_errors.py
 
 bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (root)
 	@$(call needs,$(NEEDS_BENCH))

@@ -1,8 +1,12 @@
-"""Write docs/errors.md from ocirt.errors.CODES and ocirt.remedies.RULES; --check: exit 1 when it is not fresh."""
+"""Write docs/errors.md from ocirt.errors.CODES, ocirt.remedies.RULES and what conformance/errors has recorded.
+
+--check: exit 1 when it is not fresh.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 
@@ -11,11 +15,14 @@ sys.path.insert(0, os.path.dirname(FOLDER))
 
 from ocirt import remedies  # noqa: E402
 from ocirt.errors import CODES  # noqa: E402
+from tests.support.failures import FAILURES  # noqa: E402
+
+LINES = os.path.join(os.path.dirname(FOLDER), "conformance", "errors", "lines.json")
 
 HEAD = """\
 # Errors
 
-Written by docs/generate_errors.py from ocirt/errors.py and ocirt/remedies.py; edit those.
+Written by docs/generate_errors.py from ocirt/errors.py, ocirt/remedies.py and conformance/errors; edit those.
 
 A command that fails writes one complete last line to standard error:
 
@@ -45,6 +52,21 @@ its output; else that of the process which `run` or `exec` waited for, 128 + n w
 |---|---|
 """
 
+CAUSES = """
+## Causes
+
+When a command has failed, and not before, the machine is asked for what the kernel did not say: which part of a path is
+not there, what keeps the user from it, which loader or interpreter a program needs, which option a file system refuses,
+which limit is reached (`ocirt/diagnosis`). init, which executes nothing any more, stays for that until the runtime ends
+the conversation; its root directory is looked through by descriptor, no link of an image leads out of it and no FIFO or
+device is opened. The cause stands where the remedy would. Where none is found, because the image is closed to who runs
+ocirt or the failure is another one, the table at the end of this page has the remedy.
+
+Below, each bundle fails for one reason; the lines are the last ones that `run` (or `exec`) writes with it. They are
+written by `make errors` (root), and `tests/e2e/test_causes.py` provokes each of them. runc is 1.1.5, crun is 1.8.1;
+paths of bundles, process ids and times are replaced.
+"""
+
 REMEDIES = """
 ## Remedies
 
@@ -57,7 +79,21 @@ The first line that fits the failure counts; an empty cell fits anything, `os` s
 
 def page() -> str:
     codes = "".join(f"| `{code}` | {meaning} |\n" for code, meaning in sorted(CODES.items()))
-    return HEAD + codes + REMEDIES + "".join(_row(rule) for rule in remedies.RULES)
+    return HEAD + codes + CAUSES + _failures() + REMEDIES + "".join(_row(rule) for rule in remedies.RULES)
+
+
+def _failures() -> str:
+    with open(LINES, encoding="utf-8") as file:
+        lines = json.load(file)
+    text = ""
+    for group, failures in FAILURES.items():
+        text += f"\n### {group}\n"
+        for failure in failures:
+            said = lines[failure.__name__]
+            width = max(map(len, said))
+            block = "\n".join(f"{name.ljust(width)}  {line}" for name, line in said.items())
+            text += f"\n**{failure.__doc__}**\n\n```text\n{block}\n```\n"
+    return text
 
 
 def _row(rule: remedies.Rule) -> str:

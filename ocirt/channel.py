@@ -28,7 +28,8 @@ Python until the program is executed.
  EOF without EXECUTES = init died
  poststart
 
- at any time:   <-- ERROR code what stage step at call errno detail remedy
+ at any time:   <-- ERROR code what stage step at call errno detail remedy; init then waits for the end
+                --> ASK root: it sends its root directory, where the runtime cannot open that itself
                 <-- LOG level text
                 EOF instead of READY = init died; the runtime reports its wait status
 """

@@ -88,7 +88,8 @@ def run_program(call: Program, given: bytes) -> None:
         except OcirtError:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
             raise
-        deadline = None if call.timeout is None else time.monotonic() + call.timeout
+        began = time.monotonic()
+        deadline = None if call.timeout is None else began + call.timeout
         in_time = False
         try:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
@@ -97,13 +98,15 @@ def run_program(call: Program, given: bytes) -> None:
             if not in_time:
                 os.kill(pid, SIGKILL)
             status = reap(pid, END_DEADLINE)
+        seconds = time.monotonic() - began
         if not in_time:
-            raise _failed(call, f"{call.kind} ran past specified timeout of {float(call.timeout or 0)}s", output)
+            reason = f"{call.kind} ran past specified timeout of {float(call.timeout or 0)}s"
+            raise _failed(call, reason, output, seconds)
         if status is None:
-            raise _failed(call, f"it was killed and does not end within {END_DEADLINE:.0f} s", output)
+            raise _failed(call, f"it was killed and does not end within {END_DEADLINE:.0f} s", output, seconds)
         if status:
             code = os.waitstatus_to_exitcode(status)
-            raise _failed(call, f"signal {-code}" if code < 0 else f"exit status {code}", output)
+            raise _failed(call, f"signal {-code}" if code < 0 else f"exit status {code}", output, seconds)
     finally:
         os.close(output)
 
@@ -126,7 +129,9 @@ def _spawn(call: Program, output: int) -> tuple[int, int]:
         )
     except OSError as error:
         os.close(writing)
-        raise call.fault(f"error running {call.title}: {call.path}", call="execve", errno=error.errno or 0) from None
+        raise call.fault(
+            f"error running {call.title}: {call.path}", call="execve", errno=error.errno or 0, detail=call.path
+        ) from None
     finally:
         os.close(reading)
     return pid, writing
@@ -164,8 +169,10 @@ def _feed_and_wait(pid: int, writing: int, given: bytes, deadline: float | None)
             os.close(writing)
 
 
-def _failed(call: Program, reason: str, output: int) -> OcirtError:
+def _failed(call: Program, reason: str, output: int, seconds: float) -> OcirtError:
+    """With the last of its output, what it was called with and how long it ran."""
     size = os.fstat(output).st_size
     tail = os.pread(output, OUTPUT_TAIL, max(0, size - OUTPUT_TAIL)).decode("utf-8", "replace").strip()
     what = f"error running {call.title}: {reason}"
-    return call.fault(f"{what}, output: {tail}" if tail else what, detail=call.path)
+    detail = f"{' '.join((call.path, *call.args[1:]))}, after {seconds:.2f} s"
+    return call.fault(f"{what}, output: {tail}" if tail else what, detail=detail)

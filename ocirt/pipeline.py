@@ -145,7 +145,7 @@ class Undo:
                 action = self._actions.pop()
                 try:
                     action()
-                except (OSError, OcirtError) as failure:
+                except (OSError, OcirtError, MemoryError) as failure:
                     log.warning(f"clean-up failed too: {failure}")
         finally:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

@@ -235,6 +235,13 @@ RULES = (
          "process.args and process.env together are too long: see getconf ARG_MAX"),
     Rule("", EXEC, "ENOMEM EAGAIN", "",
          "a limit is too small for the program: see linux.resources and process.rlimits"),
+    # hooks
+    Rule("hook", "", "", "ran past specified timeout",
+         "see what the hook waits for, or raise its timeout; its last output, if any, is in this line"),
+    Rule("hook", "", "", ": exit status",
+         "the hook itself fails: correct it, or its entry in hooks; its standard input is the container's state"),
+    Rule("hook", "", "", ": signal",
+         "the hook was killed: see dmesg for a crash or for want of memory"),
     # whatever the stage
     Rule("", "", "EMFILE", "",
          "the limit of open files is too low: see ulimit -n"),

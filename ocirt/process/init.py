@@ -8,7 +8,7 @@ import sys
 from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET
-from ocirt.channel import GO, READY, SAVED, accept
+from ocirt.channel import ASK, GO, READY, SAVED, accept
 from ocirt.pipeline import ENDING_SIGNALS, INIT, START, run
 
 TYPE_CHECKING = False
@@ -56,10 +56,18 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
     except BaseException as error:
         try:
             channel.send_error(error)
+            stay_to_be_looked_at(box, channel)
         except OSError:
             pass  # the runtime is gone: nobody is left to tell
     finally:
         os._exit(1)
+
+
+def stay_to_be_looked_at(box: Box, channel: Channel) -> None:
+    """Until the runtime ends the conversation: it may look for the cause in our root, and can ask for that where only
+    we may open it.  A filter that refuses these calls, or ends us for them, costs the cause and not the error."""
+    while channel.receive().kind == ASK:
+        box.kernel.send_fd(channel.fileno(), b"root", os.open("/", os.O_PATH | os.O_CLOEXEC))
 
 
 def seal() -> None:

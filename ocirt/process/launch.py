@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
+import errno
 import gc
 import select
 
@@ -15,7 +16,7 @@ from ocirt.box import START_SOCKET
 from ocirt.cgroups import killed_for_memory
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, PID, READY, SAVED, Record, channel_pair
 from ocirt.container import never_executed
-from ocirt.errors import OcirtError
+from ocirt.errors import OcirtError, system_error
 from ocirt.kernel.processes import reap
 from ocirt.pipeline import ANSWER, BESIDE, ENDING_SIGNALS, HOST, INIT, JOINER, Undo, interrupted, run
 from ocirt.process import birth, init, joiner
@@ -34,6 +35,9 @@ JOINER_DEADLINE = 30.0  # seconds for the joiner to enter the namespaces
 # Seconds between two records of init's, hooks not counted: what engines give the whole of `create`.  A mount from a
 # server that is gone never comes back.
 INIT_DEADLINE = 120.0
+# Of these nothing more is to be found; where memory or descriptors are scarce, what is left is for the undo.
+NO_CAUSE = ("interrupted", "timeout", "internal")
+SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 STUCK = "ocirt --debug shows the step; a file system whose server is gone, or a frozen cgroup, holds a process for ever"
 
 
@@ -60,34 +64,56 @@ def launch(
     if log.tracer is not None:
         log.tracer.share(plan)
     with Undo() as undo:
-        run(plan.part(HOST), box, undo)
-        log.phase("give birth to init")
-        box.channel, theirs = channel_pair()
-        undo.push(lambda: end_child(box))
-        spawn(plan, box, theirs)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
-        if START_SOCKET in box.fds:
-            # init's alone: `run` would else wait in its own copy's queue for an init that died.
-            os.close(box.fds.pop(START_SOCKET))
-        if log.tracer is not None:
-            log.tracer.born(INIT, box.pid)
-        log.phase("note what was made")
-        on_birth()  # while init is on its way
-        run(plan.part(BESIDE), box, undo)
-        log.phase("wait for init to be ready")
-        _send(box, GO)
-        serve(plan, box)
-        log.phase("note that it is ready")
-        on_ready()
-        _send(box, SAVED)
-        if plan.executes_at_once:
-            log.phase("wait for the program to be executed")
-            wait_for_exec(plan, box)
-            log.phase("hand over what the caller asked for")
+        try:
+            bring_up(plan, box, undo, on_birth, on_ready)
+        except (OSError, OcirtError) as error:
+            record = explained(error, plan, box)
+            raise record from (error if record is not error else error.__cause__)
         on_end()
         undo.keep()
     if box.network is not None:
         box.network.close()  # `run` stays, and would keep the container's namespace alive
+
+
+def bring_up(plan: Plan, box: Box, undo: Undo, on_birth: Callable[[], None], on_ready: Callable[[], None]) -> None:
+    """From the host steps to READY, or to execve.  Raises OSError and OcirtError."""
+    run(plan.part(HOST), box, undo)
+    log.phase("give birth to init")
+    box.channel, theirs = channel_pair()
+    undo.push(lambda: end_child(box))
+    spawn(plan, box, theirs)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
+    if START_SOCKET in box.fds:
+        # init's alone: `run` would else wait in its own copy's queue for an init that died.
+        os.close(box.fds.pop(START_SOCKET))
+    if log.tracer is not None:
+        log.tracer.born(INIT, box.pid)
+    log.phase("note what was made")
+    on_birth()  # while init is on its way
+    run(plan.part(BESIDE), box, undo)
+    log.phase("wait for init to be ready")
+    _send(box, GO)
+    serve(plan, box)
+    log.phase("note that it is ready")
+    on_ready()
+    _send(box, SAVED)
+    if plan.executes_at_once:
+        log.phase("wait for the program to be executed")
+        wait_for_exec(plan, box)
+        log.phase("hand over what the caller asked for")
+
+
+def explained(error: OSError | OcirtError, plan: Plan, box: Box) -> OcirtError:
+    """The error as a record, with its cause where that can be found, while what failed is still there."""
+    record = error if isinstance(error, OcirtError) else system_error(error)
+    if record.code in NO_CAUSE or record.errno in SCARCE:
+        return record
+    try:
+        from ocirt import diagnosis
+    except (OSError, ImportError, MemoryError):
+        return record
+    diagnosis.explain(record, plan, box)
+    return record
 
 
 def spawn(plan: Plan, box: Box, theirs: Channel) -> None:

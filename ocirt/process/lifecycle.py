@@ -170,7 +170,7 @@ def start(container: Container, foreground: bool = False) -> None:
         log.phase("end the conversation with init")
         conversation.close()
         if config.hooks is not None and config.hooks.poststart:
-            _poststart(container, config.hooks.poststart)
+            _poststart(container, config)
     if sock is not None:
         log.phase("wait for the program to say that it is ready")
         from ocirt.process.notify import forward, forward_beside
@@ -194,7 +194,12 @@ def _execute(container: Container, config: Config, conversation: Channel) -> Non
             container.send_signal(SIGKILL)  # what is told to have failed may not run later
         raise
     if record.kind == ERROR:
-        raise OcirtError.from_record(record.fields)
+        reported = OcirtError.from_record(record.fields)
+        explain(reported, container, config, conversation)
+        conversation.close()
+        if not container.wait_gone(KILL_DEADLINE):  # it waited for this end, to be looked at
+            container.send_signal(SIGKILL)
+        raise reported
     if record.kind not in (EXECUTES, EOF):
         raise OcirtError("internal", f"init sent {record.kind} out of turn")
     # The end of the conversation is execve's or init's; an init of an older ocirt announces nothing.
@@ -202,6 +207,17 @@ def _execute(container: Container, config: Config, conversation: Channel) -> Non
         raise killed_for_memory(container.manager()) or OcirtError(
             "init-died", "container init died before it executed the program"
         )
+
+
+def explain(error: OcirtError, container: Container, config: Config, conversation: Channel | None = None) -> None:
+    """Give the error its cause, where that can be found, while init is still there."""
+    if error.code == "internal":
+        return
+    try:
+        from ocirt import diagnosis
+    except (OSError, ImportError, MemoryError):  # no descriptor, no memory
+        return
+    diagnosis.explain_start(error, container, config, conversation)
 
 
 def startable_status(container: Container) -> str:
@@ -272,15 +288,16 @@ def require_startable(status: str) -> None:
     raise StateError("status", f"cannot start a container in the {status} state")
 
 
-def _poststart(container: Container, hooks: tuple[Hook, ...]) -> None:
+def _poststart(container: Container, config: Config) -> None:
     """A failure stops the container (runtime.md, Lifecycle, step 9)."""
     try:
         # `run` holds signals back for the program, but a hook that hangs must be interruptible.
         before = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
-        run_hooks(container, "poststart", hooks, "running")
+        run_hooks(container, "poststart", config.hooks.poststart if config.hooks is not None else (), "running")
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-    except OcirtError:
+    except OcirtError as error:
         container.send_signal(SIGKILL)
+        explain(error, container, config)
         raise
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 
-from ocirt.errors import OcirtError
 from ocirt.pipeline import Step
 
 TYPE_CHECKING = False
@@ -41,17 +40,10 @@ class JoinSessionKeyring(Step):
         except OSError as error:
             if error.errno == errno.ENOSYS:
                 return
-            if error.errno == errno.EDQUOT:
-                raise _out_of_quota(self.describe()) from error
             raise
         described = box.kernel.keyctl_describe(serial)
         permissions = int(described.split(";")[3], 16)
         box.kernel.keyctl_setperm(serial, permissions | self.permission)
-
-
-def _out_of_quota(what: str) -> OcirtError:
-    remedy = "raise the sysctl kernel.keys.maxkeys, or give --no-new-keyring"
-    return OcirtError("step-failed", what, call="keyctl", errno=errno.EDQUOT, remedy=remedy)
 
 
 def session_keyring(name: str, in_userns: bool = False) -> Iterator[Step]:

@@ -79,7 +79,7 @@ class LookUpExecutable(Step):
             number = errno.EACCES  # as execve(2) says it; docker makes its exit status 126 of these words
         elif number != errno.EACCES:
             reason = f"stat {self.name}: {reason}"
-        raise OcirtError("executable", f'exec: "{self.name}": {reason}', errno=number) from error
+        raise OcirtError("executable", f'exec: "{self.name}": {reason}', errno=number, detail=self.name) from error
 
 
 def _refusal(box: Box, program: str) -> OSError | None:
@@ -177,15 +177,9 @@ class Execute(Step):
         try:
             box.kernel.execve(program, box.image)
         except OSError as error:
-            reason = os.strerror(error.errno or 0).lower()
-            remedy = ""
-            if error.errno == errno.ENOENT:  # the program itself was found by LookUpExecutable
-                remedy = "the interpreter of its first line, or its dynamic loader, is missing in the container"
-            elif error.errno == errno.ENOEXEC:
-                remedy = "it is built for another architecture, or is a script without #! in its first line"
-            raise OcirtError(
-                "executable", f"exec {program}: {reason}", call="execve", errno=error.errno or 0, remedy=remedy
-            ) from error
+            number = error.errno or 0
+            what = f"exec {program}: {os.strerror(number).lower()}"
+            raise OcirtError("executable", what, call="execve", errno=number, detail=program) from error
 
 
 def environment(entries: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, str]:

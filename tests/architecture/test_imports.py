@@ -22,7 +22,12 @@ from tests.support import records
 from tests.support.launcher import PREPARE
 
 ALLOWED = Path(__file__).with_name("allowed_imports.txt")
-COLD = ("ocirt.remedies", "ocirt.config.jsonfault", "ocirt.kernel.ffi_public")  # only when something is wrong
+COLD = (
+    "ocirt.remedies",
+    "ocirt.diagnosis",
+    "ocirt.config.jsonfault",
+    "ocirt.kernel.ffi_public",
+)  # only when something is wrong
 
 # The command ends by os._exit, or at the plan's first step; both tell what is loaded by then.
 PROBE = f"""{PREPARE}

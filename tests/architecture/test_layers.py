@@ -15,7 +15,7 @@ LAYERS = (
     ("config", "seccomp", "cgroups", "resctrl", "criu"),
     ("pipeline", "box", "channel", "container", "host", "hooks", "lockholder", "selfexe"),
     ("stages",),
-    ("plan", "process_plan", "exec_plan", "restore_plan"),
+    ("plan", "process_plan", "exec_plan", "restore_plan", "diagnosis"),
     ("process", "probe", "doctor", "stats", "trace"),
     ("commands",),
     ("cli",),

@@ -159,7 +159,7 @@ def test_no_more_user_namespaces(runtime: UserRuntime, one_id: Bundle, tmp_path:
     runtime.command = inside(runtime, limit, tmp_path)
     result = runtime.run(one_id)
     assert result.code == 1
-    assert "user.max_*_namespaces" in result.last_line
+    assert "[/linux/namespaces] - the sysctl user.max_user_namespaces is 0, " in result.last_line
 
 
 def test_the_container_is_not_the_machines_root(runtime: UserRuntime, one_id: Bundle, tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ class Result:
 
 
 class Runtime:
-    def __init__(self, directory: Path) -> None:
-        self.name = NAME
+    def __init__(self, directory: Path, name: str = NAME) -> None:
+        self.name = name
         self.directory = directory
         self.root = directory / "state"
         self._numbers = itertools.count()
