@@ -265,7 +265,8 @@ def _as_record(error: Exception) -> OcirtError:
         return OcirtError(
             "internal", f"this Python lacks the module {error.name} of its standard library", remedy=WHOLE
         )
-    if isinstance(error, MemoryError):
+    # CPython's own words where it ran out of memory without a MemoryError: "returned NULL without setting an exception"
+    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and " without " in str(error)):
         return OcirtError("internal", "out of memory")
     return OcirtError("internal", f"{type(error).__name__}: {error}", remedy="a fault in ocirt: --debug shows where")
 

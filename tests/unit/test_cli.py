@@ -277,6 +277,7 @@ def failing(error: BaseException) -> object:
             "ocirt state web1: ModuleNotFoundError: No module named 'ocirt.x' - a fault in ocirt: --debug shows where",
         ),
         (MemoryError(), "ocirt state web1: out of memory"),
+        (SystemError("error return without exception set"), "ocirt state web1: out of memory"),
         (StateError("status", "bad \x1b[2J\nname"), "ocirt state web1: bad \\x1b[2J\\nname"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
