@@ -18,6 +18,9 @@ VENV   := .venv/bin
 PORTABLE_TESTS ?= $(patsubst %,tests/e2e/test_%.py,run create start exec kill delete state pause hooks terminal seccomp \
 	seccomp_notify python executable exec_process attacks cli errors rootless namespaces checkpoint network_devices process idmap)
 
+# Where packages are put.
+DIST ?= dist
+
 NEEDS_VENV  := python3 python3-venv
 NEEDS_BUILD := python3-dev gcc libc6-dev
 NEEDS_DEMO  := $(NEEDS_BUILD) busybox-static
@@ -35,7 +38,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: deb wheel engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -93,6 +96,16 @@ install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured; NATIVE=
 
 uninstall: ## remove what install made
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin/ocirt
+
+deb: ## a Debian package of the native launcher in DIST (dist/): no compiler is needed where it is installed
+	@$(call needs,$(NEEDS_BUILD))
+	@root=$$(mktemp -d) && trap "rm -rf $$root" EXIT && chmod 755 $$root && mkdir -p $(DIST) && \
+	$(MAKE) --no-print-directory -s install PREFIX=/usr DESTDIR=$$root NATIVE=yes >/dev/null && \
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)} \
+	$(PYTHON) -I ocirt/launcher/deb.py $$root $(DIST)
+
+wheel: .venv/ready ## a wheel in DIST (dist/), which is portable, and starts as slowly as pip's launchers do
+	$(VENV)/pip wheel -q --disable-pip-version-check --no-deps --wheel-dir $(DIST) .
 
 stage:
 	@$(MAKE) --no-print-directory -s install PREFIX=$(STAGE) DESTDIR=

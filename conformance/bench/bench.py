@@ -1,6 +1,7 @@
 """Time every verb of several runtimes beside each other and print medians.
 
-    python3 conformance/bench/bench.py --runtime ocirt=PATH --runtime runc --runtime crun [--rounds 40] [--write]
+    python3 conformance/bench/bench.py --runtime ocirt=PATH --runtime runc --runtime crun
+                                       [--rounds 40] [--write | --short]
 
 All runtimes get the same bundle (busybox, the config of `runc spec` without a terminal) in one private mount
 namespace, in which the cgroup v2 hierarchy is hidden because crun refuses to run beside it, and /run is a tmpfs.
@@ -8,6 +9,8 @@ In every round the runtimes come in random order, verb by verb, so that what the
 
 Back to back, a command starts when the one before has ended.  Spaced, commands start 100 ms apart: then a write to
 cgroup.procs waits for an RCU grace period, as it does for the one container a user starts.
+
+--short leaves out all but the first table, and prints it as JSON too: {runtime: {verb: [wall ms, cpu ms]}}.
 """
 
 from __future__ import annotations
@@ -25,12 +28,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import crowds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parents[1] / "docs" / "benchmarks.md"
 UNIFIED = "/sys/fs/cgroup/unified"
 INSIDE = "OCIRT_BENCH_INSIDE"
-VERBS = ("run", "create", "start", "exec", "state", "kill", "delete")
+SECCOMP, MOUNTS = "run, docker's seccomp profile", "run, 200 mounts"
+VERBS = ("run", SECCOMP, MOUNTS, "create", "start", "exec", "state", "kill", "delete")
+PROFILE = HERE.parents[1] / "tests/configs/seccomp/docker-default.json"
 GAP = 0.1  # seconds between starts, when spaced
 MEMORY_ROUNDS = 5
 PR_SET_CHILD_SUBREAPER = 36
@@ -49,6 +60,17 @@ class Runtime:
         return out.split("\n")[0]
 
 
+def add_seccomp(config: dict[str, Any]) -> None:
+    config["linux"]["seccomp"] = json.loads(PROFILE.read_text())
+
+
+def add_mounts(config: dict[str, Any]) -> None:
+    options = ["nosuid", "nodev", "size=4k"]
+    for number in range(200):
+        mount = {"destination": f"/tmp/{number}", "type": "tmpfs", "source": "tmpfs", "options": options}
+        config["mounts"].append(mount)
+
+
 class Bench:
     """The bundles, the state directories and the samples: (runtime name, verb) -> list of (wall ms, cpu ms)."""
 
@@ -58,48 +80,72 @@ class Bench:
         self.samples: dict[tuple[str, str], list[tuple[float, float]]] = {}
         self.null = os.open("/dev/null", os.O_RDWR)
         self.errors = os.open(work / "errors", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        self.run_bundle = self.make_bundle("run", ["/bin/busybox", "true"])
+        self.run_bundles = {
+            "run": self.make_bundle("run", ["/bin/busybox", "true"]),
+            SECCOMP: self.make_bundle("seccomp", ["/bin/busybox", "true"], add_seccomp),
+            MOUNTS: self.make_bundle("mounts", ["/bin/busybox", "true"], add_mounts),
+        }
         self.wait_bundle = self.make_bundle("wait", ["/bin/busybox", "sleep", "600"])
         self.last_start = 0.0
 
-    def make_bundle(self, name: str, args: list[str]) -> str:
+    def make_bundle(self, name: str, args: list[str], change: Callable[[dict[str, Any]], None] | None = None) -> str:
         bundle = self.work / name
         (bundle / "rootfs/bin").mkdir(parents=True)
+        (bundle / "rootfs/tmp").mkdir()
+        for number in range(200):  # the root is read-only
+            (bundle / f"rootfs/tmp/{number}").mkdir()
         shutil.copy2(shutil.which("busybox") or sys.exit("busybox-static is missing"), bundle / "rootfs/bin/busybox")
         config = json.loads((HERE / "config.json").read_text())
         config["process"]["args"] = args
+        if change is not None:
+            change(config)
         (bundle / "config.json").write_text(json.dumps(config, indent=2))
         return str(bundle)
 
-    def arguments(self, runtime: Runtime, verb: str) -> list[str]:
-        container = f"bench-{os.getpid()}-{runtime.name}"
-        rest = {
-            "run": ["--bundle", self.run_bundle, container],
-            "create": ["--bundle", self.wait_bundle, "--pid-file", self.pid_file(runtime), container],
-            "exec": [container, "/bin/busybox", "true"],
-            "kill": [container, "KILL"],
-        }.get(verb, [container])
-        return [runtime.command, "--root", str(self.work / "state" / runtime.name), verb, *rest]
+    def arguments(self, runtime: Runtime, verb: str, number: int = 0) -> list[str]:
+        """A command line.  number: which of the runtime's containers."""
+        container = f"bench-{os.getpid()}-{runtime.name}-{number}"
+        if verb in self.run_bundles:
+            words = ["run", "--bundle", self.run_bundles[verb], container]
+        else:
+            rest = {
+                "create": ["--bundle", self.wait_bundle, "--pid-file", self.pid_file(runtime), container],
+                "exec": [container, "/bin/busybox", "true"],
+                "kill": [container, "KILL"],
+            }.get(verb, [container])
+            words = [verb, *rest]
+        return [runtime.command, "--root", str(self.work / "state" / runtime.name), *words]
 
     def pid_file(self, runtime: Runtime) -> str:
         return str(self.work / f"{runtime.name}.pid")
 
-    def once(self, runtime: Runtime, verb: str, gap: float) -> None:
-        """Run one command to its end and keep its wall and user+system time.  Exits when the command fails."""
-        arguments = self.arguments(runtime, verb)
-        time.sleep(max(0.0, self.last_start + gap - time.perf_counter()))
+    def spawn(self, arguments: list[str]) -> int:
         actions = [(os.POSIX_SPAWN_DUP2, self.null, fd) for fd in (0, 1)] + [(os.POSIX_SPAWN_DUP2, self.errors, 2)]
-        began = self.last_start = time.perf_counter()
-        pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=actions)
+        return os.posix_spawn(arguments[0], arguments, os.environ, file_actions=actions)
+
+    def wait(self, pid: int, arguments: list[str]) -> float:
+        """Its user and system time in ms.  Exits when the command failed."""
         _, status, usage = os.wait4(pid, 0)
-        wall = time.perf_counter() - began
         if status:
             said = (self.work / "errors").read_text()
             sys.exit(f"{said}{' '.join(arguments)}: exit status {os.waitstatus_to_exitcode(status)}")
-        sample = (wall * 1000, (usage.ru_utime + usage.ru_stime) * 1000)
-        self.samples.setdefault((runtime.name, verb), []).append(sample)
+        return (usage.ru_utime + usage.ru_stime) * 1000
+
+    def timed(self, runtime: Runtime, verb: str, number: int = 0) -> tuple[float, float]:
+        """Run one command to its end: wall and user+system time in ms."""
+        arguments = self.arguments(runtime, verb, number)
+        began = time.perf_counter()
+        cpu = self.wait(self.spawn(arguments), arguments)
+        wall = (time.perf_counter() - began) * 1000
         if verb == "kill":
             os.waitpid(self.init_pid(runtime), 0)  # ours to reap: this process is the subreaper
+        return wall, cpu
+
+    def once(self, runtime: Runtime, verb: str, gap: float) -> None:
+        """Keep the times of one command, that starts at least gap seconds after the one before."""
+        time.sleep(max(0.0, self.last_start + gap - time.perf_counter()))
+        self.last_start = time.perf_counter()
+        self.samples.setdefault((runtime.name, verb), []).append(self.timed(runtime, verb))
 
     def init_pid(self, runtime: Runtime) -> int:
         return int(Path(self.pid_file(runtime)).read_text())
@@ -144,6 +190,15 @@ class Bench:
             for container in os.listdir(state) if state.exists() else ():
                 command = [runtime.command, "--root", str(state), "delete", "--force", container]
                 subprocess.run(command, check=False, capture_output=True)
+        while self.reap():
+            pass
+
+    def reap(self) -> bool:
+        """Take one that has ended; False when there is none."""
+        try:
+            return os.waitpid(-1, os.WNOHANG)[0] > 0
+        except ChildProcessError:
+            return False
 
 
 def medians(samples: list[tuple[float, float]]) -> tuple[float, float]:
@@ -198,6 +253,9 @@ def report(bench: Bench, rounds: int) -> str:
         "",
         *section("Back to back", runtimes, back_to_back),
         *section("Spaced: one start every 100 ms", runtimes, spaced),
+        *crowds.at_once(bench),
+        *crowds.alive(bench),
+        *crowds.steady_exec(bench),
         "## Memory",
         "",
         "| KiB | " + " | ".join(r.name for r in runtimes) + " |",
@@ -208,6 +266,13 @@ def report(bench: Bench, rounds: int) -> str:
         + " |",
     ]
     return "\n".join(lines) + "\n"
+
+
+def short_report(bench: Bench, rounds: int) -> str:
+    """The first table and, as the last line, its medians as JSON."""
+    samples = bench.rounds(rounds, 0)
+    found = {r.name: {verb: medians(samples[r.name, verb]) for verb in VERBS} for r in bench.runtimes}
+    return "\n".join([*section("Back to back", bench.runtimes, samples), json.dumps(found)])
 
 
 def enter_namespace() -> None:
@@ -226,13 +291,14 @@ def main() -> None:
     parser.add_argument("--runtime", action="append", required=True, help="NAME or NAME=PATH; the first is compared")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--write", action="store_true", help=f"rewrite {DOCUMENT.name}")
+    parser.add_argument("--short", action="store_true", help="the verbs back to back only, also as JSON")
     options = parser.parse_args()
     enter_namespace()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     work = Path(tempfile.mkdtemp(prefix="ocirt-bench.", dir="/run"))
     bench = Bench([Runtime(argument) for argument in options.runtime], work)
     try:
-        text = report(bench, options.rounds)
+        text = (short_report if options.short else report)(bench, options.rounds)
     finally:
         bench.remove_leftovers()
         shutil.rmtree(work)
