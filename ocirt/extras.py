@@ -44,7 +44,7 @@ def load(what: str, *modules: str) -> tuple[ModuleType, ...]:
     return tuple(sys.modules[name] for name in modules)
 
 
-def package_directories(standard: str, package: str) -> list[str]:
+def package_directories(standard: str, package: str = "") -> list[str]:
     """Debian's directory and the one of others, where nobody but the owner of the standard library can write.
 
     standard: the directory of the standard library.
@@ -54,13 +54,14 @@ def package_directories(standard: str, package: str) -> list[str]:
     return [
         directory
         for directory in directories
-        if all(_is_safe(path, owner) for path in (directory, f"{directory}/{package}"))
+        if all(is_safe(path, owner) for path in (directory, f"{directory}/{package}"))
     ]
 
 
-def _is_safe(path: str, owner: int) -> bool:
+def is_safe(path: str, owner: int) -> bool | None:
+    """Whether nobody but the owner can write there; None when nothing is there."""
     try:
         found = os.stat(path)
     except OSError:
-        return False
+        return None
     return found.st_uid == owner and not found.st_mode & 0o022

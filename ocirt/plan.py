@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.config.views import Config, Linux, Process
+    from ocirt.extensions import Extension
     from ocirt.host import Host
     from ocirt.pipeline import Step
     from ocirt.seccomp.watcher import Watch
@@ -59,7 +60,7 @@ class Options:
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
     rootless: missing rights over cgroups are borne.
     cgroup_manager: as the global option.  notify: directory on the host for sd_notify(3), or "".
-    watch: what watches the container's system calls, or None.
+    watch: what watches the container's system calls, or None.  extensions: stages of others.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Options:
         "cgroup_manager",
         "notify",
         "watch",
+        "extensions",
     )
 
     def __init__(
@@ -88,6 +90,7 @@ class Options:
         cgroup_manager: str = "cgroupfs",
         notify: str = "",
         watch: Watch | None = None,
+        extensions: tuple[Extension, ...] = (),
     ) -> None:
         self.id = container_id
         self.bundle = bundle
@@ -99,6 +102,7 @@ class Options:
         self.cgroup_manager = cgroup_manager
         self.notify = notify
         self.watch = watch
+        self.extensions = extensions
 
 
 def make_plan(config: Config, host: Host, options: Options) -> Plan:
@@ -116,7 +120,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     links = copied_links(words, config, options.bundle)
     on_links = binds_on_links(words, config, options.bundle)
     sources = tuple(all_sources(config, host, options.bundle, in_userns, links))
-    return Plan(
+    stages = (
         Stage("namespaces", HOST, open_namespaces(linux)),
         Stage("sources", HOST, sources, notify(HOST, options)),
         Stage("network", HOST, network_devices(HOST, linux)),
@@ -174,9 +178,12 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         Stage(
             "exec", START, payload(process, options.preserve_fds, more_environment(options), last) if process else ()
         ),
-        clone_flags=clone_flags(linux),
-        via_joiner=via_joiner,
     )
+    if options.extensions:
+        from ocirt.extensions import insert
+
+        stages = insert(stages, options.extensions, config, host, options)
+    return Plan(*stages, clone_flags=clone_flags(linux), via_joiner=via_joiner)
 
 
 def plan_state(config: Config, options: Options) -> dict[str, Any]:

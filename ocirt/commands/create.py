@@ -8,7 +8,7 @@ from ocirt.config.bundle import open_bundle, read_config
 from ocirt.container import NOTIFY, check_id
 from ocirt.errors import OcirtError, UsageError
 from ocirt.host import probe_host
-from ocirt.options import FLAG, VALUE, Option
+from ocirt.options import FLAG, LIST, VALUE, Option
 from ocirt.plan import Options, make_plan
 from ocirt.process.inherited import close_inherited, listen_fds
 from ocirt.process.lifecycle import Wishes, connect_console, create
@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.config.views import Config, Process
     from ocirt.container import Container
+    from ocirt.extensions import Extension
     from ocirt.host import Host
     from ocirt.options import Globals, Parsed
     from ocirt.process.terminal import Terminal
@@ -27,6 +28,7 @@ ARGUMENTS = "<container-id>"
 BUNDLE = Option("bundle", "b", VALUE, "path of the bundle directory (default: the working directory)", "DIR")
 NO_PIVOT = Option("no-pivot", "", FLAG, "do not use pivot_root: move the root mount and chroot")
 NO_NEW_KEYRING = Option("no-new-keyring", "", FLAG, "do not make a session keyring; keep the caller's")
+STAGE = Option("stage", "", LIST, "add a stage that another package brings; repeatable", "NAME")
 OPTIONS = (
     BUNDLE,
     Option("console-socket", "", VALUE, "AF_UNIX socket that receives the terminal's master", "PATH"),
@@ -37,6 +39,7 @@ OPTIONS = (
     Option("preserve-fds", "", VALUE, "pass N more descriptors to the program, from 3 on", "N"),
     Option("seccomp-record", "", VALUE, "write a seccomp profile of the system calls that are made", "FILE"),
     Option("seccomp-explain", "", VALUE, 'say of each denied system call why: JSON lines; "-": stderr', "FILE"),
+    STAGE,
     Option("no-subreaper", "", FLAG, "accepted for callers that know it", hidden=True),
 )
 MIN_ARGS = MAX_ARGS = 1
@@ -93,9 +96,19 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
             cgroup_manager=g.cgroup_manager,
             notify=notify,
             watch=watch,
+            extensions=load_stages(options.stage),
         ),
     )
     return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal, watch
+
+
+def load_stages(names: list[str]) -> tuple[Extension, ...]:
+    """Stages of others, by name.  Raises OcirtError."""
+    if not names:
+        return ()
+    from ocirt import extensions
+
+    return extensions.load(names)
 
 
 def wanted_watch(config: Config, host: Host, recorded: str, explained: str, detached: bool) -> Watch | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocirt import log
-from ocirt.commands.create import BUNDLE, NO_NEW_KEYRING, NO_PIVOT, is_rootless
+from ocirt.commands.create import BUNDLE, NO_NEW_KEYRING, NO_PIVOT, STAGE, is_rootless, load_stages
 from ocirt.config.bundle import open_bundle, read_config
 from ocirt.host import probe_host
 from ocirt.plan import Options, make_plan
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "print what create would do, step by step, and do nothing"
 ARGUMENTS = "[container-id]"
-OPTIONS = (BUNDLE, NO_PIVOT, NO_NEW_KEYRING)
+OPTIONS = (BUNDLE, NO_PIVOT, NO_NEW_KEYRING, STAGE)
 MAX_ARGS = 1
 
 
@@ -30,6 +30,7 @@ def main(g: Globals, options: Parsed) -> int:
         no_new_keyring=options.no_new_keyring,
         rootless=is_rootless(g, host),
         cgroup_manager=g.cgroup_manager,
+        extensions=load_stages(options.stage),
     )
     log.show(make_plan(config, host, wishes).describe())
     return 0

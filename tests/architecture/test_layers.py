@@ -13,7 +13,7 @@ LAYERS = (
     ("errors", "extras", "log", "options", "remedies", "system", "units"),
     ("kernel",),
     ("config", "seccomp", "cgroups", "resctrl", "criu"),
-    ("pipeline", "box", "channel", "container", "host", "hooks", "lockholder", "selfexe"),
+    ("pipeline", "box", "channel", "container", "extensions", "host", "hooks", "lockholder", "selfexe"),
     ("stages",),
     ("plan", "process_plan", "exec_plan", "restore_plan", "diagnosis"),
     ("process", "probe", "doctor", "stats", "trace"),
