@@ -113,12 +113,13 @@ def read_status(thread: int) -> dict[str, str]:
 def kill(process: int, thread: int, status: dict[str, str]) -> None:
     """End the process as the filter would, by SIGSYS; by SIGKILL where that would not end it.
 
-    A filter can end one thread of several; from outside only the whole process can be ended.
+    A filter can end one thread of several; from outside only the whole process can be ended, and none that is in a pid
+    namespace beside ours: its call fails, and no more.
     """
     try:
         tgkill(process, thread, SIGSYS if _ends_by_sigsys(status) else SIGKILL)
     except OSError:
-        pass  # it has just ended
+        pass  # it has just ended, or cannot be seen
 
 
 def _ends_by_sigsys(status: dict[str, str]) -> bool:
