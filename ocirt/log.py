@@ -42,8 +42,8 @@ def configure(path: str, form: str, debug: bool) -> None:
         _fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
 
 
-def relay(send: Callable[[str, str], None]) -> None:
-    """From now on hand (level, text) to send: init has no right to the log file any more."""
+def relay(send: Callable[[str, str], None] | None) -> None:
+    """From now on hand (level, text) to send: init has no right to the log file any more.  None ends that."""
     global _relay
     _relay = send
 

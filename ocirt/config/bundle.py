@@ -98,7 +98,8 @@ def _valid(data: bytes, what: str, kind: str) -> dict[str, Any]:
     value: Any = jsontext.parse(data, what)
     schema.validate(value, kind)
     if b"\\u0000" in data:  # no other spelling of NUL passes the scanner
-        checks.no_nul(value, "")
+        for error in checks.nul_faults(value, ""):
+            raise error
     return value  # type: ignore[no-any-return]  # the schema holds: it is an object
 
 

@@ -1,8 +1,9 @@
 """The MUSTs of the runtime specification that a schema cannot say: one function per rule.
 
 A rule gets a view and yields a ConfigError for each thing that contradicts it; the first one ends
-the command.  A warning is said, and the command goes on.  Rules depend on the configuration alone:
-what depends on the host (cgroup version, kernel, security modules) is held where it is used.
+the command, `ocirt check` says them all.  A warning is said, and the command goes on.  Rules depend on
+the configuration alone: what depends on the host (cgroup version, kernel, security modules) is held
+where it is used.
 
 Here: the top level and what spans several parts.  checks_linux, checks_process, checks_resources: the parts.
 """
@@ -21,51 +22,61 @@ if TYPE_CHECKING:
 
     from ocirt.config.views import Config, Process, Resources
 
+    Rule = Callable[[Any], Iterator[ConfigError]]
+
 MAX_HOSTNAME = 64  # bytes; __NEW_UTS_LEN of <linux/utsname.h>
 
 
 def check(config: Config) -> None:
     """Raise the first ConfigError of the rules of config and its parts; log the warnings."""
-    _hold(RULES, config)
-    if config.process is not None:
-        check_process(config.process)
-    if config.linux is not None:
-        _hold(checks_linux.RULES, config.linux)
-        if config.linux.resources is not None:
-            check_resources(config.linux.resources)
-            _hold(checks_resources.RULES_AT_CREATE, config.linux.resources)
-    _hold(RULES_ACROSS, config)
+    for rule, view in held(config):
+        for error in rule(view):
+            raise error
     for one_warning in WARNINGS:
-        for text in one_warning(config):
-            log.warning(text)
+        for said in one_warning(config):
+            log.warning(f"{said.what} [{said.at}]")
+
+
+def held(config: Config) -> list[tuple[Rule, object]]:
+    """Each rule with the part of config that it is about, in the order in which they are held."""
+    parts: list[tuple[tuple[Rule, ...], object]] = [(RULES, config)]
+    if config.process is not None:
+        parts.append((checks_process.RULES, config.process))
+    if config.linux is not None:
+        parts.append((checks_linux.RULES, config.linux))
+        if config.linux.resources is not None:
+            parts.append((checks_resources.RULES, config.linux.resources))
+            parts.append((checks_resources.RULES_AT_CREATE, config.linux.resources))
+    parts.append((RULES_ACROSS, config))
+    return [(rule, view) for rules, view in parts for rule in rules]
 
 
 def check_process(process: Process) -> None:
-    """The rules that a process has by itself, in config.json or for exec.  Raises ConfigError rule."""
+    """The rules that a process has by itself, for exec.  Raises ConfigError rule."""
     _hold(checks_process.RULES, process)
 
 
 def check_resources(resources: Resources) -> None:
-    """The rules that resources have by themselves, in config.json or for update.  Raises ConfigError rule."""
+    """The rules that resources have by themselves, for update.  Raises ConfigError rule."""
     _hold(checks_resources.RULES, resources)
 
 
-def no_nul(value: object, at: str) -> None:
-    """No string may hold a NUL: a system call reads "/safe\\0/evil" as "/safe".  Raises ConfigError rule."""
+def nul_faults(value: object, at: str) -> Iterator[ConfigError]:
+    """No string may hold a NUL: a system call reads "/safe\\0/evil" as "/safe"."""
     if isinstance(value, str):
         if "\0" in value:
-            raise ConfigError("rule", "a string must not hold the character NUL", at=at)
+            yield ConfigError("rule", "a string must not hold the character NUL", at=at)
     elif isinstance(value, dict):
         for name, member in value.items():
             step = name.replace("~", "~0").replace("/", "~1")
-            no_nul(name, f"{at}/{step}")
-            no_nul(member, f"{at}/{step}")
+            yield from nul_faults(name, f"{at}/{step}")
+            yield from nul_faults(member, f"{at}/{step}")
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            no_nul(item, f"{at}/{i}")
+            yield from nul_faults(item, f"{at}/{i}")
 
 
-def _hold(rules: Iterable[Callable[[Any], Iterator[ConfigError]]], view: object) -> None:
+def _hold(rules: Iterable[Rule], view: object) -> None:
     for rule in rules:
         for error in rule(view):
             raise error
@@ -150,14 +161,15 @@ RULES = (version, root, mounts, names, hooks, annotation_keys)
 RULES_ACROSS = (mapped_ids,)  # after the rules of the parts
 
 
-def relative_destinations(config: Config) -> Iterator[str]:
+def relative_destinations(config: Config) -> Iterator[ConfigError]:
     """config.md, Mounts: deprecated, taken as relative to /."""
     for mount in config.mounts:
         if not mount.destination.startswith("/"):
-            yield f"the destination {log.quote(mount.destination)} is not absolute; taken from / [{mount.at}]"
+            text = f"the destination {log.quote(mount.destination)} is not absolute; taken from /"
+            yield ConfigError("rule", text, at=mount.at)
 
 
-def unknown_capabilities(config: Config) -> Iterator[str]:
+def unknown_capabilities(config: Config) -> Iterator[ConfigError]:
     """config.md, Linux Process: a capability that cannot be granted is a warning."""
     if config.process is None or config.process.capabilities is None:
         return
@@ -165,13 +177,15 @@ def unknown_capabilities(config: Config) -> Iterator[str]:
     for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         unknown = sorted(set(sets.get(name, ())).difference(CAPABILITIES))
         if unknown:
-            yield f"unknown capabilities are ignored: {', '.join(unknown)} [/process/capabilities/{name}]"
+            text = f"unknown capabilities are ignored: {', '.join(unknown)}"
+            yield ConfigError("rule", text, at=f"/process/capabilities/{name}")
 
 
-def personality_flags(config: Config) -> Iterator[str]:
+def personality_flags(config: Config) -> Iterator[ConfigError]:
     """config-linux.md, Personality: no flag has a meaning yet."""
     if config.linux is not None and config.linux.personality is not None and config.linux.personality.flags:
-        yield "linux.personality.flags are ignored: none is defined [/linux/personality/flags]"
+        text = "linux.personality.flags are ignored: none is defined"
+        yield ConfigError("rule", text, at="/linux/personality/flags")
 
 
 WARNINGS = (relative_destinations, unknown_capabilities, personality_flags)

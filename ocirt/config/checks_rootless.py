@@ -7,6 +7,8 @@ from ocirt.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ocirt.config.views import Config, IdMapping
 
 MANY_DIGITS = 10  # an id has no more; Python refuses to convert thousands
@@ -14,32 +16,39 @@ MANY_DIGITS = 10  # an id has no more; Python refuses to convert thousands
 
 def check(config: Config) -> None:
     """Raise ConfigError for the first thing that needs root."""
+    for error in faults(config):
+        raise error
+
+
+def faults(config: Config) -> Iterator[ConfigError]:
+    """Each thing that needs root; without a user namespace nothing else counts."""
     linux = config.linux
     namespaces = {namespace.type: namespace for namespace in linux.namespaces} if linux else {}
     if linux is None or "user" not in namespaces:
-        raise ConfigError(
+        yield ConfigError(
             "rule",
             "rootless container requires user namespaces",
             at="/linux/namespaces",
             remedy='add {"type": "user"}, uidMappings and gidMappings, as ocirt spec --rootless does, or run as root',
         )
-    check_mapped_mounts(config)
+        return
+    yield from mapped_mounts(config)
     if linux.net_devices:
-        raise ConfigError(
+        yield ConfigError(
             "rule",
             "network devices are not supported for rootless containers",
             at="/linux/netDevices",
             remedy="the host's devices are root's to give away: run as root, or leave netDevices out",
         )
     if namespaces["user"].path is None:  # else the maps are not ours to know
-        check_mount_owners(config, linux.uid_mappings, linux.gid_mappings)
+        yield from mount_owners(config, linux.uid_mappings, linux.gid_mappings)
 
 
-def check_mapped_mounts(config: Config) -> None:
+def mapped_mounts(config: Config) -> Iterator[ConfigError]:
     """Mapping a mount needs rights over its file system, which belongs to the host (mount_setattr(2))."""
     for mount in config.mounts:
         if wants_mapping(mount):
-            raise ConfigError(
+            yield ConfigError(
                 "rule",
                 "id-mapped mounts are not supported for rootless containers",
                 at=mapping_pointer(mount),
@@ -47,9 +56,9 @@ def check_mapped_mounts(config: Config) -> None:
             )
 
 
-def check_mount_owners(
+def mount_owners(
     config: Config, uid_mappings: tuple[IdMapping, ...], gid_mappings: tuple[IdMapping, ...]
-) -> None:
+) -> Iterator[ConfigError]:
     """The kernel refuses a mount that would belong to nobody of the namespace, and only says "invalid argument"."""
     kinds = (("uid", uid_mappings), ("gid", gid_mappings))
     for mount in config.mounts:
@@ -57,7 +66,7 @@ def check_mount_owners(
             for kind, lines in kinds:
                 number = option.removeprefix(f"{kind}=")
                 if number != option and not _is_mapped(number, lines):
-                    raise ConfigError(
+                    yield ConfigError(
                         "rule",
                         f"cannot specify {kind}= mount options for unmapped {kind} in rootless containers",
                         at=f"{mount.at}/options",

@@ -25,7 +25,9 @@ _NUMBER_END = re.compile(r"[0-9A-Za-z.+-]*")
 MAX_DIGITS = 4300  # what int() accepts by default
 
 
-class _Fault(Exception):
+class Fault(Exception):
+    """position: in characters from the text's beginning.  why: a part of a sentence."""
+
     def __init__(self, position: int, why: str) -> None:
         super().__init__(why)
         self.position = position
@@ -34,37 +36,48 @@ class _Fault(Exception):
 
 def fault(data: bytes, what: str, max_depth: int) -> ConfigError:
     """The error to raise for data, which jsontext refused."""
-    if data.startswith(b"\xef\xbb\xbf"):
-        return _error(what, "", 0, "a byte order mark before the text", "")
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8")
-        return _error(what, before, len(before), f"byte 0x{data[error.start]:02x} is not UTF-8", "")
-    found = first_fault(text, max_depth)
-    if found is None:  # the two readers disagree: say so rather than guess
+        text = decoded(data)
+    except Fault as found:
+        return _error(what, data.decode("utf-8", "replace"), found.position, found.why, "")
+    first = first_fault(text, max_depth)
+    if first is None:  # the two readers disagree: say so rather than guess
         return ConfigError("json", f"{what} cannot be parsed")
-    position, why, at = found
-    return _error(what, text, position, why, at)
+    return _error(what, text, *first)
+
+
+def decoded(data: bytes) -> str:
+    """data as text.  Raises Fault."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise Fault(0, "a byte order mark before the text")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        position = len(data[: error.start].decode("utf-8"))
+        raise Fault(position, f"byte 0x{data[error.start]:02x} is not UTF-8") from None
 
 
 def _error(what: str, text: str, position: int, why: str, at: str) -> ConfigError:
-    line = text.count("\n", 0, position) + 1
-    column = position - (text.rfind("\n", 0, position) + 1) + 1
+    line, column = line_and_column(text, position)
     return ConfigError("json", f"{what} is not acceptable JSON: line {line} column {column}: {why}", at=at)
+
+
+def line_and_column(text: str, position: int) -> tuple[int, int]:
+    """Of the character at position; both from 1 on, the column in characters."""
+    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
 
 
 def first_fault(text: str, max_depth: int) -> tuple[int, str, str] | None:
     """(position, why, JSON pointer) of the first thing in text that is refused, or None."""
-    reader = _Reader(text, max_depth)
+    reader = Reader(text, max_depth)
     try:
         reader.read()
-    except _Fault as found:
+    except Fault as found:
         return found.position, found.why, reader.pointer()
     return None
 
 
-class _Reader:
+class Reader:
     """Reads one document.  stack holds one entry per open array (next index) or object (names seen)."""
 
     def __init__(self, text: str, max_depth: int) -> None:
@@ -83,7 +96,7 @@ class _Reader:
         while step is not None:
             step = step()
         if self.here < len(self.text):
-            raise _Fault(self.here, "text after the end of the document")
+            raise Fault(self.here, "text after the end of the document")
 
     def skip_space(self) -> None:
         self.here = self.match(_SPACE).end()
@@ -114,7 +127,7 @@ class _Reader:
 
     def open(self, bracket: str) -> Step:
         if len(self.stack) == self.max_depth:
-            raise _Fault(self.here, f"nested more than {self.max_depth} levels deep")
+            raise Fault(self.here, f"nested more than {self.max_depth} levels deep")
         self.here += 1
         self.skip_space()
         if self.peek() == ("}" if bracket == "{" else "]"):
@@ -131,7 +144,7 @@ class _Reader:
         closing = "]" if isinstance(level, int) else "}"
         character = self.peek()
         if character not in (",", closing):
-            raise _Fault(self.here, f'expected "," or "{closing}", found {self.shown()}')
+            raise Fault(self.here, f'expected "," or "{closing}", found {self.shown()}')
         self.here += 1
         self.skip_space()
         if character == closing:
@@ -147,19 +160,23 @@ class _Reader:
         assert isinstance(names, dict)
         start = self.here
         if self.peek() != '"':
-            raise _Fault(start, f"expected a property name in double quotes, found {self.shown()}")
+            raise Fault(start, f"expected a property name in double quotes, found {self.shown()}")
         name = self.string()
         if name in names:
             del names[name]
             names[name] = None  # last again, for the pointer
-            raise _Fault(start, f'the property "{name}" is given twice')
+            self.given_twice(start, name)
         names[name] = None
         self.skip_space()
         if self.peek() != ":":
-            raise _Fault(self.here, f'expected ":", found {self.shown()}')
+            raise Fault(self.here, f'expected ":", found {self.shown()}')
         self.here += 1
         self.skip_space()
         return self.value
+
+    def given_twice(self, start: int, name: str) -> None:
+        """Go's decoder takes the last one, others the first."""
+        raise Fault(start, f'the property "{name}" is given twice')
 
     def string(self) -> str:
         start = self.here
@@ -175,7 +192,7 @@ class _Reader:
                 return "".join(pieces)
             if character != "\\":
                 why = "a control character inside a string" if character else "a string without its closing quote"
-                raise _Fault(self.here if character else start, why)
+                raise Fault(self.here if character else start, why)
             pieces.append(self.escape())
 
     def escape(self) -> str:
@@ -187,14 +204,14 @@ class _Reader:
             return {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}.get(simple, simple)
         first = self.unicode()
         if first is None:
-            raise _Fault(start, "an unknown escape inside a string")
+            raise Fault(start, "an unknown escape inside a string")
         if 0xD800 <= first < 0xDC00 and self.peek() == "\\":
             self.here += 1
             second = self.unicode()
             if second is not None and 0xDC00 <= second < 0xE000:
                 return chr(0x10000 + ((first - 0xD800) << 10) + second - 0xDC00)
         if 0xD800 <= first < 0xE000:
-            raise _Fault(start, "half of a surrogate pair inside a string")
+            raise Fault(start, "half of a surrogate pair inside a string")
         return chr(first)
 
     def unicode(self) -> int | None:
@@ -208,15 +225,15 @@ class _Reader:
         found = _NUMBER.match(self.text, self.here)
         end = self.match(_NUMBER_END).end()
         if found is None or found.end() != end:
-            raise _Fault(self.here, f"{self.shown()} is not a number" if self.peek() != "-" else self.not_a_value())
+            raise Fault(self.here, f"{self.shown()} is not a number" if self.peek() != "-" else self.not_a_value())
         if end - self.here > MAX_DIGITS:
-            raise _Fault(self.here, f"a number of more than {MAX_DIGITS} digits")
+            raise Fault(self.here, f"a number of more than {MAX_DIGITS} digits")
         self.here = end
 
     def word(self) -> None:
         found = _WORD.match(self.text, self.here)
         if found is None or found.group() not in ("true", "false", "null"):
-            raise _Fault(self.here, self.not_a_value())
+            raise Fault(self.here, self.not_a_value())
         self.here = found.end()
 
     def not_a_value(self) -> str:

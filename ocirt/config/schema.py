@@ -14,9 +14,11 @@ from ocirt.errors import ConfigError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import Any
 
     from ocirt.config.shapes import Shape
+
+    Report = Callable[[ConfigError], None]
 
 _DIGITS = "0123456789"
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -31,54 +33,68 @@ def validate(value: object, kind: str = "config") -> None:
     Raises ConfigError schema for the first contradiction in the order of the document; at is the
     pointer from value on.
     """
-    _check(value, shapes.KINDS[kind], "")
+    _check(value, shapes.KINDS[kind], "", _refuse)
 
 
-def _check(value: Any, shape: Shape, at: str) -> None:
+def faults(value: object, kind: str = "config") -> list[ConfigError]:
+    """Every contradiction, in the order of the document."""
+    found: list[ConfigError] = []
+    _check(value, shapes.KINDS[kind], "", found.append)
+    return found
+
+
+def _refuse(error: ConfigError) -> None:
+    raise error
+
+
+def _check(value: Any, shape: Shape, at: str, report: Report) -> None:
     if shape is str or shape is bool:
         if type(value) is not shape:
-            _wrong(_NAMES[shape], value, at)
+            report(_wrong(_NAMES[shape], value, at))
         return
-    _CHECKS[shape[0]](value, shape, at)
+    _CHECKS[shape[0]](value, shape, at, report)
 
 
-def _object(value: Any, shape: tuple[Any, ...], at: str) -> None:
+def _object(value: Any, shape: tuple[Any, ...], at: str, report: Report) -> None:
     if type(value) is not dict:
-        _wrong("an object", value, at)
+        report(_wrong("an object", value, at))
+        return
     _, required, members = shape
     for name in required:
         if name not in value:
-            raise ConfigError("schema", f'the required property "{name}" is missing', at=at)
+            report(ConfigError("schema", f'the required property "{name}" is missing', at=at))
     for name, member in value.items():
         inner = members.get(name)
         if inner is None:
             if log.debugging:
                 log.debug(f"unknown property {at}/{_escape(name)} is ignored")
         elif inner is not type(member):  # true for str and bool, the most frequent
-            _check(member, inner, f"{at}/{name}")
+            _check(member, inner, f"{at}/{name}", report)
 
 
-def _map(value: Any, shape: tuple[Any, ...], at: str) -> None:
+def _map(value: Any, shape: tuple[Any, ...], at: str, report: Report) -> None:
     if type(value) is not dict:
-        _wrong("an object", value, at)
+        report(_wrong("an object", value, at))
+        return
     inner = shape[1]
     for name, member in value.items():
         if inner is not type(member):
-            _check(member, inner, f"{at}/{_escape(name)}")
+            _check(member, inner, f"{at}/{_escape(name)}", report)
 
 
-def _array(value: Any, shape: tuple[Any, ...], at: str) -> None:
+def _array(value: Any, shape: tuple[Any, ...], at: str, report: Report) -> None:
     if type(value) is not list:
-        _wrong("an array", value, at)
+        report(_wrong("an array", value, at))
+        return
     _, inner, least = shape
     if len(value) < least:
-        raise ConfigError("schema", f"expected at least {least} item, found {len(value)}", at=at)
+        report(ConfigError("schema", f"expected at least {least} item, found {len(value)}", at=at))
     for index, item in enumerate(value):
         if inner is not type(item):
-            _check(item, inner, f"{at}/{index}")
+            _check(item, inner, f"{at}/{index}", report)
 
 
-def _integer(value: Any, shape: tuple[Any, ...], at: str) -> None:
+def _integer(value: Any, shape: tuple[Any, ...], at: str, report: Report) -> None:
     _, minimum, maximum = shape
     if type(value) is int and (minimum is None or minimum <= value) and (maximum is None or value <= maximum):
         return
@@ -88,21 +104,21 @@ def _integer(value: Any, shape: tuple[Any, ...], at: str) -> None:
         expected = f"an integer of at least {minimum}"
     else:
         expected = f"an integer from {minimum} to {maximum}"
-    _wrong(expected, value, at)
+    report(_wrong(expected, value, at))
 
 
-def _enum(value: Any, shape: tuple[Any, ...], at: str) -> None:
+def _enum(value: Any, shape: tuple[Any, ...], at: str, report: Report) -> None:
     if type(value) is not str or value not in shape[1]:
-        _wrong("one of " + ", ".join(shape[1]), value, at)
+        report(_wrong("one of " + ", ".join(shape[1]), value, at))
 
 
-def _pattern(value: Any, shape: tuple[Any, ...], at: str) -> None:
+def _pattern(value: Any, shape: tuple[Any, ...], at: str, report: Report) -> None:
     words, test = PATTERNS[shape[1]]
     if type(value) is not str or not test(value):
-        _wrong(words, value, at)
+        report(_wrong(words, value, at))
 
 
-_CHECKS: dict[str, Callable[[Any, tuple[Any, ...], str], None]] = {
+_CHECKS: dict[str, Callable[[Any, tuple[Any, ...], str, Report], None]] = {
     "object": _object,
     "map": _map,
     "array": _array,
@@ -138,8 +154,8 @@ PATTERNS: dict[str, tuple[str, Callable[[str], bool]]] = {
 }
 
 
-def _wrong(expected: str, value: object, at: str) -> NoReturn:
-    raise ConfigError("schema", f"expected {expected}, found {found(value)}", at=at)
+def _wrong(expected: str, value: object, at: str) -> ConfigError:
+    return ConfigError("schema", f"expected {expected}, found {found(value)}", at=at)
 
 
 def found(value: object) -> str:

@@ -141,22 +141,31 @@ def _capabilities() -> Finding:
     )
 
 
-def _ids(host: Host) -> Iterator[Finding]:
-    """Subordinate ids: subuid(5), newuidmap(1)."""
+def user_name(uid: int) -> str:
+    """The number itself when it has none."""
     import pwd
 
     try:
-        name = pwd.getpwuid(host.euid).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        name = str(host.euid)
+        return str(uid)
+
+
+def subordinate_ranges(kind: str, name: str, uid: int) -> list[tuple[int, int]]:
+    """(first id, how many) of a user in /etc/subuid or /etc/subgid, subuid(5).  kind: "uid" or "gid"."""
+    lines = [line.split(":") for line in text(f"/etc/sub{kind}").splitlines()]
+    return [
+        (int(line[1]), int(line[2]))
+        for line in lines
+        if len(line) == 3 and line[0] in (name, str(uid)) and line[1].isdecimal() and line[2].isdecimal()
+    ]
+
+
+def _ids(host: Host) -> Iterator[Finding]:
+    """Subordinate ids, and newuidmap(1)."""
+    name = user_name(host.euid)
     for kind in ("uid", "gid"):
-        given = sum(
-            int(count)
-            for line in text(f"/etc/sub{kind}").splitlines()
-            if line.count(":") == 2
-            for who, _, count in [line.split(":")]
-            if who in (name, str(host.euid)) and count.isdecimal()
-        )
+        given = sum(count for _, count in subordinate_ranges(kind, name, host.euid))
         yield Finding(
             f"sub{kind}s",
             given >= FEWEST_IDS,
