@@ -52,6 +52,7 @@ COMMANDS = {
     "features": "print what this runtime supports as JSON",
     "trace": "show what --trace FILE has recorded as a chart",
     "plan": "print what create would do, step by step, and do nothing",
+    "check": "say what is wrong or dangerous in a bundle's config.json, and where",
 }
 
 OPTIONS = (

@@ -10,13 +10,13 @@ from tests.architecture.source import imports, modules
 
 # From the lowest to the highest.  A name stands for the module or for everything in the package.
 LAYERS = (
-    ("errors", "extras", "log", "options", "remedies", "system", "units"),
+    ("colours", "errors", "extras", "log", "options", "remedies", "system", "units"),
     ("kernel",),
     ("config", "seccomp", "cgroups", "resctrl", "criu"),
     ("pipeline", "box", "channel", "container", "extensions", "host", "hooks", "lockholder", "selfexe"),
     ("stages",),
     ("plan", "process_plan", "exec_plan", "restore_plan", "diagnosis"),
-    ("process", "probe", "doctor", "stats", "trace"),
+    ("process", "probe", "doctor", "check", "stats", "trace"),
     ("commands",),
     ("cli",),
     ("__main__", "launcher"),
