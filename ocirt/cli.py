@@ -123,12 +123,14 @@ def _run(words: list[str], context: _Context) -> int:
         return _show(_help())
     if given.version:
         return _show(_version())
-    name, *rest = given.args or ["help"]
+    if not given.args:
+        return _show(_help())
+    name, *rest = given.args
     if given.trace or given.trace_format:
         context.trace = _begin_trace(given)
         log.phase(f"load the command {name}")
     if name in ("help", "h"):
-        return _show(_command_help(_load(rest[0]), rest[0]) if rest else _help())
+        return _show(_command_help(_load(rest[0]), rest[0], whole=True) if rest else _help(whole=True))
     command = _load(name)
     context.prefix = f"{APP} {name}"
     context.misuse = getattr(command, "MISUSE", FAILURE)
@@ -234,19 +236,17 @@ def _version() -> str:
     return f"{APP} version {__version__}\ncommit: v{__version__}\nspec: {OCI_VERSION}\npython: {python}\n"
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    commands = "".join(f"   {name.ljust(width)}  {summary}\n" for name, summary in COMMANDS.items())
-    return (
-        f"NAME:\n   {APP} - {SUMMARY}\n\n"
-        f"USAGE:\n   {APP} [global options] command [command options] [arguments...]\n\n"
-        f"VERSION:\n   {__version__}\n\n"
-        f"COMMANDS:\n{commands}\n{options.options_help(OPTIONS, 'GLOBAL OPTIONS')}"
-    )
+def _help(whole: bool = False) -> str:
+    from ocirt import help  # only who asks pays for it
+
+    function = help.all_commands if whole else help.overview
+    return function(APP, __version__, SUMMARY, COMMANDS, OPTIONS)
 
 
-def _command_help(command: ModuleType, name: str) -> str:
-    return options.command_help(APP, name, command.SUMMARY, command.ARGUMENTS, command.OPTIONS)
+def _command_help(command: ModuleType, name: str, whole: bool = False) -> str:
+    from ocirt import help
+
+    return help.command_help(APP, name, command.SUMMARY, command.ARGUMENTS, command.OPTIONS, whole)
 
 
 # -- failures ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Command lines read by tables, in the forms urfave/cli accepts, and the help printed from the same tables.
+"""Command lines read by tables, in the forms urfave/cli accepts.  help.py prints help from the same tables.
 
 A command is a module ocirt/commands/<name>.py; the protocol, whole:
 
@@ -32,7 +32,10 @@ _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 class Option:
-    """One option of a table.  kind is "flag" (a bool), "value" (a str) or "list" (a str, repeatable)."""
+    """One option of a table.  kind is "flag" (a bool), "value" (a str) or "list" (a str, repeatable).
+
+    help: one line without a stop; what stands in double quotes is a value that the option takes.
+    """
 
     __slots__ = ("name", "short", "kind", "help", "metavar", "hidden")
 
@@ -172,21 +175,3 @@ def check_count(app: str, command: str, args: list[str], least: int, most: int) 
     else:
         return
     raise Misuse(f'{app}: "{command}" requires {wrong} argument(s)', "Incorrect Usage.")
-
-
-def options_help(table: tuple[Option, ...], title: str = "OPTIONS") -> str:
-    """The options section, one line per option that is not hidden."""
-    rows = []
-    for option in (*table, HELP):
-        if not option.hidden:
-            value = "" if option.kind == FLAG else " " + (option.metavar or "value")
-            names = f"--{option.name}{value}" + (f", -{option.short}{value}" if option.short else "")
-            rows.append((names, option.help))
-    width = max(len(names) for names, _ in rows)
-    return f"{title}:\n" + "".join(f"   {names.ljust(width)}  {help}\n" for names, help in rows)
-
-
-def command_help(app: str, name: str, summary: str, arguments: str, table: tuple[Option, ...]) -> str:
-    """What `<app> <name> --help` prints."""
-    usage = f"{app} {name} [command options] {arguments}".rstrip()
-    return f"NAME:\n   {app} {name} - {summary}\n\nUSAGE:\n   {usage}\n\n{options_help(table)}"

@@ -42,13 +42,20 @@ def test_version(words: list[str]) -> None:
     assert result.out == f"ocirt version {__version__}\ncommit: v{__version__}\nspec: {OCI_VERSION}\npython: {python}\n"
 
 
-@pytest.mark.parametrize("words", [[], ["help"], ["h"], ["--help"], ["-h", "nonsense"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h", "nonsense"]])
 def test_help(words: list[str]) -> None:
     result = ocirt(*words)
     assert (result.status, result.err) == (0, "")
-    assert result.out.startswith("NAME:\n   ocirt - ")
-    assert f"\n   delete      {cli.COMMANDS['delete']}\n" in result.out
-    assert "\nGLOBAL OPTIONS:\n   --debug " in result.out
+    assert result.out.startswith("ocirt - ")
+    assert "\nglobal options:\n      --debug " in result.out
+
+
+@pytest.mark.parametrize("words", [["help"], ["h"]])
+def test_help_of_all_commands(words: list[str]) -> None:
+    result = ocirt(*words)
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert [line for line in lines if line.startswith("  delete ")] == [f"  delete      {cli.COMMANDS['delete']}"]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -58,7 +65,8 @@ def test_help_of_each_command(name: str, capfd: pytest.CaptureFixture[str]) -> N
     for words in ([name, "--help"], [name, "-h", "--bad"], ["help", name]):
         assert cli.run(words) == 0
         out, err = capfd.readouterr()
-        assert out.startswith(f"NAME:\n   ocirt {name} - {module.SUMMARY}\n\nUSAGE:\n   ocirt {name} [command options]")
+        assert out.startswith(f"ocirt {name} - ")
+        assert f"\n\nusage: ocirt {name} [options]" in out
         assert err == ""
 
 
@@ -68,19 +76,19 @@ def test_help_of_each_command(name: str, capfd: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "heading", "what"),
     [
-        (["state"], "Incorrect Usage.\n\nNAME:\n   ocirt state - ", 'ocirt: "state" requires exactly 1 argument(s)'),
-        (["state", "a", "b"], "Incorrect Usage.\n\nNAME:", 'ocirt: "state" requires exactly 1 argument(s)'),
-        (["kill"], "Incorrect Usage.\n\nNAME:", 'ocirt: "kill" requires a minimum of 1 argument(s)'),
-        (["kill", "a", "9", "x"], "Incorrect Usage.\n\nNAME:", 'ocirt: "kill" requires a maximum of 2 argument(s)'),
-        (["list", "a"], "Incorrect Usage.\n\nNAME:", 'ocirt: "list" requires exactly 0 argument(s)'),
+        (["state"], "Incorrect Usage.\n\nocirt state - ", 'ocirt: "state" requires exactly 1 argument(s)'),
+        (["state", "a", "b"], "Incorrect Usage.\n\nocirt ", 'ocirt: "state" requires exactly 1 argument(s)'),
+        (["kill"], "Incorrect Usage.\n\nocirt ", 'ocirt: "kill" requires a minimum of 1 argument(s)'),
+        (["kill", "a", "9", "x"], "Incorrect Usage.\n\nocirt ", 'ocirt: "kill" requires a maximum of 2 argument(s)'),
+        (["list", "a"], "Incorrect Usage.\n\nocirt ", 'ocirt: "list" requires exactly 0 argument(s)'),
         (
             ["state", "--bad", "a"],
-            "Incorrect Usage: flag provided but not defined: -bad\n\nNAME:\n   ocirt state - ",
+            "Incorrect Usage: flag provided but not defined: -bad\n\nocirt state - ",
             "flag provided but not defined: -bad",
         ),
-        (["--bad"], "Incorrect Usage: flag provided but not defined: -bad\n\nNAME:\n   ocirt - ", None),
-        (["--root"], "Incorrect Usage: flag needs an argument: --root\n\nNAME:\n   ocirt - ", None),
-        (["list", "--format"], "Incorrect Usage: flag needs an argument: --format\n\nNAME:", None),
+        (["--bad"], "Incorrect Usage: flag provided but not defined: -bad\n\nocirt - ", None),
+        (["--root"], "Incorrect Usage: flag needs an argument: --root\n\nocirt - ", None),
+        (["list", "--format"], "Incorrect Usage: flag needs an argument: --format\n\nocirt ", None),
         (["foo", "-h"], "", "No help topic for 'foo'"),
         (["help", "foo"], "", "No help topic for 'foo'"),
         (["../cli", "x"], "", "No help topic for '../cli'"),

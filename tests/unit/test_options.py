@@ -1,10 +1,10 @@
-"""The forms of options urfave/cli accepts, its error texts, and the help."""
+"""The forms of options urfave/cli accepts, and its error texts."""
 
 from __future__ import annotations
 
 import pytest
 
-from ocirt.options import ANY_NUMBER, LIST, VALUE, Misuse, Option, check_count, command_help, parse, parse_bool
+from ocirt.options import ANY_NUMBER, LIST, VALUE, Misuse, Option, check_count, parse, parse_bool
 
 TABLE = (
     Option("force", "f", help="go on"),
@@ -124,17 +124,3 @@ def test_parse_bool_as_go() -> None:
         assert parse_bool(text) is False
     for text in ("", "yes", "tRUE", "2"):
         assert parse_bool(text) is None
-
-
-def test_help_text() -> None:
-    assert command_help("ocirt", "create", "make one", "<container-id>", TABLE) == (
-        "NAME:\n   ocirt create - make one\n\n"
-        "USAGE:\n   ocirt create [command options] <container-id>\n\n"
-        "OPTIONS:\n"
-        "   --force, -f               go on\n"
-        "   --no-subreaper            be no subreaper\n"
-        "   --pid-file FILE           write the pid\n"
-        "   --bundle value, -b value  the bundle\n"
-        "   --env value, -e value     a variable\n"
-        "   --help, -h                show help\n"
-    )
