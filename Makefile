@@ -24,7 +24,8 @@ DIST ?= dist
 NEEDS_VENV  := python3 python3-venv
 NEEDS_BUILD := python3-dev gcc libc6-dev
 NEEDS_DEMO  := $(NEEDS_BUILD) busybox-static
-NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap podman python3-pyroute2
+NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap podman python3-pyroute2 \
+	zsh fish groff-base
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
 NEEDS_ENGINES := $(NEEDS_BUILD) python3 busybox-static runc podman conmon buildah containerd docker.io docker-compose catatonit tini \
 	uidmap slirp4netns fuse-overlayfs containernetworking-plugins iptables iproute2 procps util-linux golang-go ca-certificates
@@ -93,9 +94,11 @@ install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured; NATIVE=
 	$(PYTHON) -I -X no_debug_ranges ocirt/launcher/write.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR)
 	[ $(NATIVE) = no ] || $(PYTHON) -I -X no_debug_ranges ocirt/launcher/native.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR) \
 	  || { [ $$? = 3 ] && [ $(NATIVE) = auto ]; }
+	$(PYTHON) -IB share/install.py $(DESTDIR)$(PREFIX)/share
 
 uninstall: ## remove what install made
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin/ocirt
+	$(PYTHON) -IB share/install.py --remove $(DESTDIR)$(PREFIX)/share
 
 deb: ## a Debian package of the native launcher in DIST (dist/): no compiler is needed where it is installed
 	@$(call needs,$(NEEDS_BUILD))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt import log
+from ocirt import colours, log
 from ocirt.config import jsontext
 from ocirt.errors import UsageError
 from ocirt.options import VALUE, Option
@@ -38,7 +38,7 @@ def main(g: Globals, options: Parsed) -> int:
         ]
         log.show(jsontext.dump(document, 2) + "\n")
     else:
-        log.show(_text(found, document))
+        log.show(_text(found, document, colours.wanted(log.STDOUT)))
     return int(not all(one.fine for one in found))
 
 
@@ -58,15 +58,17 @@ def _container(g: Globals, container_id: str) -> tuple[list[Finding], dict[str, 
     return patient.findings(container, app, processes), document
 
 
-def _text(found: list[Finding], document: dict[str, Any]) -> str:
+def _text(found: list[Finding], document: dict[str, Any], colour: bool) -> str:
     """A line each, what is wrong with the line that mends it below; then the processes."""
     width = max(len(one.subject) for one in found)
     lines = []
     for one in found:
-        lines.append(f"{'ok   ' if one.fine else 'WRONG'}  {one.subject.ljust(width)}  {one.what}")
+        verdict = colours.paint("ok   ", "green", colour) if one.fine else colours.paint("WRONG", "red", colour)
+        lines.append(f"{verdict}  {log.printable(f'{one.subject.ljust(width)}  {one.what}')}")
         if one.mend:
-            lines.append(f"{' ' * (width + 9)}-> {one.mend}")
+            lines.append(log.printable(f"{' ' * (width + 9)}-> {one.mend}"))
     for process in document.get("processes", ()):
         call = " ".join(word for word in (process["syscall"], process["wchan"]) if word)
-        lines.append(f"{process['pid']}  {process['role']}  {process['state']}  {call or '-'}  {process['command']}")
-    return "".join(f"{log.printable(line)}\n" for line in lines)
+        line = f"{process['pid']}  {process['role']}  {process['state']}  {call or '-'}  {process['command']}"
+        lines.append(log.printable(line))
+    return "".join(f"{line}\n" for line in lines)

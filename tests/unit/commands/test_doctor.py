@@ -105,3 +105,15 @@ def test_names_of_system_calls() -> None:
     assert patient.syscall_name("9999", "x86_64") == "9999"
     assert patient.syscall_name("running", "x86_64") == "running"
     assert patient.syscall_name("0", "pdp11") == "0"
+
+
+def test_colours_are_for_the_verdict_alone() -> None:
+    found = [Finding("a", True, "fine"), Finding("longer", False, "not\x1b[0m so", "mend it")]
+    assert doctor._text(found, {}, False) == (
+        "ok     a       fine\nWRONG  longer  not\\x1b[0m so\n               -> mend it\n"
+    )
+    assert doctor._text(found, {}, True) == (
+        "\x1b[32mok   \x1b[0m  a       fine\n"
+        "\x1b[1;31mWRONG\x1b[0m  longer  not\\x1b[0m so\n"
+        "               -> mend it\n"
+    )
