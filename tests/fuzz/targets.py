@@ -1,8 +1,8 @@
 """What untrusted bytes reach, one function each: it returns, or refuses with a code; anything else is a find.
 
-Whose bytes they are: a bundle's author's (json, config, process, resources, plan, mount_options, seccomp, annotations),
-an image's (passwd), the container's first process's (conversation), a bus's (dbus), a disk's after a crash (record),
-the host's mount table with names that others chose (mountinfo).
+Whose bytes they are: a bundle's author's (json, config, check, process, resources, plan, mount_options, seccomp,
+annotations), an image's (passwd), the container's first process's (conversation), a bus's (dbus), a disk's after a
+crash (record), the host's mount table with names that others chose (mountinfo).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from ocirt.cgroups import dbus
 from ocirt.cgroups.layout import parse_cgroup_mounts, parse_own_cgroups
 from ocirt.cgroups.unit_properties import annotated
 from ocirt.channel import Channel
+from ocirt.check import ERROR, report
+from ocirt.check.examine import examine
 from ocirt.config import jsontext, mountopts
 from ocirt.config.bundle import read_config, read_process, read_resources
 from ocirt.container import Container
@@ -62,6 +64,18 @@ def without_nulls(value: Any) -> Any:
 
 def config(data: bytes) -> None:
     read_config(data)
+
+
+def check(data: bytes) -> None:
+    """In what create refuses there is an error; every finding is in the text."""
+    found = examine(data, "/bundle").findings
+    lines = data.decode("utf-8", "replace").split("\n")
+    assert all(1 <= one.column <= len(lines[one.line - 1]) + 1 for one in found)
+    json.loads(report.dump(report.sarif("config.json", found)))
+    try:
+        read_config(data)
+    except OcirtError:
+        assert any(one.level == ERROR for one in found)
 
 
 def process(data: bytes) -> None:
@@ -221,6 +235,7 @@ def record_example(kind: str) -> bytes:
 TARGETS: dict[str, Target] = {
     "json": parse_json,
     "config": config,
+    "check": check,
     "process": process,
     "resources": resources,
     "plan": plan,
@@ -251,9 +266,9 @@ def run(name: str, data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """What mutation begins with: the kept corpus, and what other tests have."""
     files = sorted((HERE / "corpus" / name).glob("*"))
-    if name in ("json", "config", "plan"):
+    if name in ("json", "config", "check", "plan"):
         files += sorted((CONFIGS / "good").glob("*.json")) + sorted(PLANS.glob("*.json"))
-    if name in ("json", "config"):
+    if name in ("json", "config", "check"):
         files += sorted((CONFIGS / "bad").glob("*.json"))
     texts = [file.read_bytes() for file in files]
     return texts + parts(*PARTS[name]) if name in PARTS else texts + EXAMPLES.get(name, [])
