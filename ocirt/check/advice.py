@@ -11,6 +11,7 @@ from ocirt import log
 from ocirt.check import ADVICE, Finding, mend, nearest
 from ocirt.config import checks, checks_rootless, shapes
 from ocirt.config.mountopts import RECOGNISED, parse_options, wants_mapping
+from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.flags import MS_BIND, MS_RDONLY, MS_REMOUNT
 
 TYPE_CHECKING = False
@@ -83,7 +84,7 @@ def _namespaces(config: Config) -> tuple[Any, ...]:
 
 def _is_hosts(path: str | None) -> bool:
     """Whether a namespace's file is one of the host's init, or of the runtime."""
-    return bool(path) and posixpath.normpath(str(path)).startswith(("/proc/1/ns/", "/proc/self/ns/"))
+    return bool(path) and _plain(str(path)).startswith(("/proc/1/ns/", "/proc/self/ns/"))
 
 
 def capabilities(process: Process) -> dict[str, str]:
@@ -101,8 +102,8 @@ def _is_writable(mount: Mount) -> bool:
     return not options.flags & MS_RDONLY and "rro" not in mount.options
 
 
-def _in_container(path: str) -> str:
-    """A path as one in the container, without "..", "." and doubled slashes."""
+def _plain(path: str) -> str:
+    """An absolute path without "..", "." and doubled slashes; normpath() leaves two at the beginning."""
     return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
@@ -114,12 +115,13 @@ def _protected(config: Config, path: str) -> bool:
     """Whether a path in the container is masked or read-only."""
     linux = config.linux
     paths = (*linux.masked_paths, *linux.readonly_paths) if linux is not None else ()
-    return any(_covers(posixpath.normpath(one), path) for one in paths)
+    return any(_covers(_plain(one), path) for one in paths)
 
 
 def _host_path(mount: Mount) -> str:
-    """A bind's source; /var/run is /run (hier(7), FHS 3.0)."""
-    path = posixpath.normpath(mount.source or "")
+    """A bind's source, "" for one in the bundle; /var/run is /run (hier(7), FHS 3.0)."""
+    source = mount.source or ""
+    path = _plain(source) if source.startswith("/") else ""
     return path.removeprefix("/var") if _covers("/var/run", path) else path
 
 
@@ -154,7 +156,7 @@ def writable_proc(config: Config) -> Iterator[Finding]:
         bound = _is_bind(mount) and _covers("/proc", _host_path(mount))
         if not (bound or mount.type == "proc") or not _is_writable(mount):
             continue
-        inner = _in_container(mount.destination)
+        inner = _plain(mount.destination)
         open_paths = [name for name in PROC_PATHS if not _protected(config, f"{inner}/{name}")]
         if bound and _host_path(mount) != "/proc":
             open_paths = [] if _protected(config, inner) else [_host_path(mount).removeprefix("/proc/")]
@@ -170,7 +172,7 @@ def writable_sys(config: Config) -> Iterator[Finding]:
     for mount in config.mounts:
         bound = _is_bind(mount) and _covers("/sys", _host_path(mount)) and not _covers("/sys/fs", _host_path(mount))
         if (bound or mount.type == "sysfs") and _is_writable(mount):
-            inner = _in_container(mount.destination)
+            inner = _plain(mount.destination)
             if not _protected(config, inner):
                 yield _advise(
                     "writable-sys", "the host's devices and kernel can be set up", mount.at, 'add "ro" to its options'
@@ -222,7 +224,7 @@ def setuid_programs(config: Config) -> Iterator[Finding]:
 
 
 def shadowed_mounts(config: Config) -> Iterator[Finding]:
-    mounts = [(mount, _in_container(mount.destination)) for mount in config.mounts]
+    mounts = [(mount, _plain(mount.destination)) for mount in config.mounts]
     for i, (mount, place) in enumerate(mounts):
         for later, over in mounts[i + 1 :]:
             if _covers(over, place) and not parse_options(later.options).flags & MS_REMOUNT:
@@ -295,12 +297,12 @@ def warnings(config: Config) -> Iterator[Finding]:
     for error in checks.relative_destinations(config):
         yield _advise("relative-destination", error.what, f"{error.at}/destination", "begin it with /")
     for error in checks.unknown_capabilities(config):
-        given = nearest.value_at(config.raw, error.at)
-        for word in error.what.partition(": ")[2].split(", "):
-            near = nearest.capability(word)
-            remedy = mend.did_you_mean(near) if near else "see capabilities(7)"
-            what = f"the capability {log.quote(word)} is unknown, and ignored"
-            yield _advise("unknown-capability", what, f"{error.at}/{given.index(word)}", remedy)
+        for i, word in enumerate(nearest.value_at(config.raw, error.at)):
+            if word not in CAPABILITIES:
+                near = nearest.capability(word)
+                remedy = mend.did_you_mean(near) if near else "see capabilities(7)"
+                what = f"the capability {log.quote(word)} is unknown, and ignored"
+                yield _advise("unknown-capability", what, f"{error.at}/{i}", remedy)
     for error in checks.personality_flags(config):
         yield _advise("no-effect", error.what, error.at, "leave them out")
 

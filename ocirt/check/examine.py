@@ -91,7 +91,7 @@ def try_plan(config: Config, host: Host, options: Options) -> tuple[OcirtError |
     def note(level: str, text: str) -> None:
         if level == "warning":
             what, _, at = text.removesuffix("]").partition(" [")
-            warned.append(Finding(ADVICE, "warning", what, at, "see docs/errors.md"))
+            warned.append(Finding(ADVICE, "warning", what, at, "correct it, or leave it out"))
 
     log.relay(note)
     try:

@@ -148,13 +148,15 @@ def test_seccomp() -> None:
 @pytest.mark.parametrize(
     "source",
     ["/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock", "/run/user/7/docker.sock",
-     "/run//crio/./crio.sock", "/run", "/var/run", "/", "/run/user/1000", "/run/containerd"],
+     "//run//crio/./crio.sock", "/run/x/../docker.sock", "/run", "/var/run", "/", "/run/user/1000", "/run/containerd"],
 )  # fmt: skip
 def test_sockets_of_engines(source: str) -> None:
     assert [row[:2] for row in advice(mounts(bind(source, "ro")))] == [("engine-socket", "/mounts/0/source")]
 
 
-@pytest.mark.parametrize("source", ["/run/x/hosts", "/var/lib/docker/volumes/x", "/runs", "docker.sock.d", "/srv"])
+@pytest.mark.parametrize(
+    "source", ["/run/x/hosts", "/var/lib/docker/volumes/x", "/runs", "docker.sock", "run", ".", "/srv"]
+)
 def test_no_sockets_of_engines(source: str) -> None:
     assert advice(mounts(bind(source))) == []
 
@@ -210,10 +212,11 @@ def test_options_that_no_table_knows() -> None:
 
 
 def test_words_without_effect() -> None:
-    assert advice(bounding("CAP_CHOWN", "CAP_SYSADMIN", "NET_RAW", "CAP_OF_MINE")) == [
+    assert advice(bounding("CAP_CHOWN", "CAP_SYSADMIN", "NET_RAW", "CAP_OF_MINE", "A, B")) == [
         ("unknown-capability", "/process/capabilities/bounding/1", 'did you mean "CAP_SYS_ADMIN"?'),
         ("unknown-capability", "/process/capabilities/bounding/2", 'did you mean "CAP_NET_RAW"?'),
         ("unknown-capability", "/process/capabilities/bounding/3", "see capabilities(7)"),
+        ("unknown-capability", "/process/capabilities/bounding/4", "see capabilities(7)"),
     ]
     relative = {"destination": "a", "type": "tmpfs", "source": "x"}
     assert advice(mounts(relative)) == [("relative-destination", "/mounts/0/destination", "begin it with /")]
