@@ -37,6 +37,7 @@ OURS = ("malloc", "calloc", "realloc", "free", "pthread_self")
 OPTIONS = ("-O2", "-no-pie", "-s", "-Wl,--export-dynamic", *(f"-Wl,--wrap={name}" for name in OURS))
 EXTENSIONS = ("_json", "termios")  # C modules that hot commands take from the library's directory
 LOADER = "ocirt.launcher.loader"
+LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
 ENCODINGS = ("encodings", "encodings.aliases", "encodings.utf_8")
 LOADED, WRITABLE = 1, 2  # PT_LOAD and PF_W of elf(5)
@@ -70,7 +71,7 @@ def boot(package: Path, installed: str) -> bytes:
 
     The package's files will lie below `installed`.
     """
-    sources = write.read_sources(package, ("ocirt.launcher", "ocirt.__main__"))
+    sources = write.read_sources(package, LEFT_OUT)
     order = write.order(sources)
     codes = {name: source.code(sources, installed) for name, source in sources.items()}
     for name, file in write.files_of(ENCODINGS).items():

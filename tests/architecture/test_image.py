@@ -1,0 +1,78 @@
+"""The native launcher keeps modules as another process has imported them (docs/launcher.md): none may look at its
+process meanwhile."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from ocirt.launcher import native, write
+from tests.architecture.source import PACKAGE, is_type_checking, modules
+
+MODULES = modules()
+READY = native.ready(write.read_sources(PACKAGE, native.LEFT_OUT))
+# Of posix and its kin: what is the same in every process.
+CONSTANT = {"fsencode", "fsdecode", "getfilesystemencoding", "makedev"}
+# Modules that know the process; and functions of ocirt that ask it.
+OF_THE_PROCESS = {"os", "posix", "time", "fcntl", "select", "_socket", "_signal", "sys", "files", "system"}
+ASKING = {"getenv", "environ", "argv", "orig_argv", "open", "read", "read_whole", "modules"}
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """What the import of a module evaluates: everything but the bodies of functions, and what is for types only."""
+    for node in ast.iter_child_nodes(tree):
+        if is_type_checking(node) or isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, ast.FunctionDef):
+            for part in (*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)):
+                yield part
+                yield from executed(part)
+            continue
+        yield node
+        yield from executed(node)
+
+
+def looks(tree: ast.AST) -> list[str]:
+    """What of its process a module asks for when it is imported."""
+    found = []
+    for node in executed(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            first, _, last = name.rpartition(".")
+            if (first in OF_THE_PROCESS or name == "open") and last not in CONSTANT:
+                found.append(name)
+        elif isinstance(node, ast.Attribute) and node.attr in ASKING and ast.unparse(node.value) in OF_THE_PROCESS:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Name) and node.id in {"environ", "_environ"}:
+            found.append(node.id)
+    return found
+
+
+@pytest.mark.parametrize("name", READY)
+def test_no_module_looks_at_its_process_when_it_is_imported(name: str) -> None:
+    assert looks(MODULES[name]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "home = os.getenv('HOME')",
+        "home = os.environ['HOME']",
+        "class C:\n    pid = os.getpid()",
+        "def f(now=time.time()): pass",
+        "debug = 'x' in sys.argv",
+        "limits = open('/etc/x')",
+    ],
+)
+def test_a_look_is_seen(text: str) -> None:
+    assert len(looks(ast.parse(text))) >= 1
+
+
+def test_a_function_may_look() -> None:
+    assert looks(ast.parse("def f():\n    return os.getenv('HOME')\ng = lambda: os.getpid()")) == []
+
+
+def test_the_hot_commands_are_in_the_image() -> None:
+    assert {f"ocirt.commands.{command}" for command in write.HOT} <= set(READY)
