@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import crowds
+import through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +257,7 @@ def report(bench: Bench, rounds: int) -> str:
         *crowds.at_once(bench),
         *crowds.alive(bench),
         *crowds.steady_exec(bench),
+        *through.engines(bench),
         "## Memory",
         "",
         "| KiB | " + " | ".join(r.name for r in runtimes) + " |",
@@ -264,8 +266,22 @@ def report(bench: Bench, rounds: int) -> str:
         "| waiting init after `create`, proportional set | "
         + " | ".join(str(memory[r.name][1]) for r in runtimes)
         + " |",
+        "",
+        *time_line(bench),
     ]
     return "\n".join(lines) + "\n"
+
+
+def time_line(bench: Bench) -> list[str]:
+    """What the first runtime, if it is ocirt, says of one of its runs."""
+    first = bench.runtimes[0]
+    if first.name != "ocirt":
+        return []
+    trace = str(bench.work / "trace.json")
+    command, *words = bench.arguments(first, "run")
+    subprocess.run([command, "--trace", trace, *words], check=True, stdin=bench.null, stdout=bench.null)
+    chart = subprocess.run([command, "trace", "view", trace], check=True, capture_output=True, text=True).stdout
+    return ["## One run, by `ocirt --trace FILE run` and `ocirt trace view FILE`", "", "```text", chart.rstrip(), "```"]
 
 
 def short_report(bench: Bench, rounds: int) -> str:
