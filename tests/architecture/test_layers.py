@@ -19,7 +19,7 @@ LAYERS = (
     ("process", "probe", "doctor", "check", "stats", "trace"),
     ("commands",),
     ("cli",),
-    ("__main__", "launcher"),
+    ("__main__", "launcher", "library"),
 )
 MODULES = modules()
 

@@ -25,6 +25,7 @@ WAITS = {
         kernel.processes.reap: poll
         kernel.rtnetlink.Connection._receive: recvmsg
         kernel.rtnetlink.Connection._converse: send
+        library._end: wait
         lockholder._released: poll
         process.checkpoint_check._reach: connect
         process.launch.hear_joiner: poll
