@@ -130,8 +130,8 @@ def merged(profiles: list[tuple[str, Seccomp]], machine: str) -> dict[str, Any]:
         meanings = [final.get(name, tuple(tested.get(name, ())) or default) for final, tested in settled]
         meaning = _joined(name, meanings, default)
         for tests, action in [((), meaning)] if isinstance(meaning, int) else meaning:
-            if action != default or tests:
-                grouped.setdefault((action, tests), []).append(name)
+            # With the default action too: the newest call that is named decides what is newer than the profile.
+            grouped.setdefault((action, tests), []).append(name)
     kept = {member: value for member, value in first.raw.items() if member not in ("architectures", "syscalls")}
     return {
         **kept,

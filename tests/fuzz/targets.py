@@ -25,15 +25,20 @@ from ocirt.cgroups.unit_properties import annotated
 from ocirt.channel import Channel
 from ocirt.check import ERROR, report
 from ocirt.check.examine import examine
-from ocirt.config import jsontext, mountopts
+from ocirt.config import jsontext, mountopts, schema
 from ocirt.config.bundle import read_config, read_process, read_resources
+from ocirt.config.views import Seccomp
 from ocirt.container import Container
 from ocirt.criu.mounts import parse_mountinfo
 from ocirt.errors import OcirtError
 from ocirt.pipeline import Plan
 from ocirt.plan import Options, make_plan
 from ocirt.process import launch
+from ocirt.seccomp.compared import differences, merged
 from ocirt.seccomp.compiler import compile_filter
+from ocirt.seccomp.listing import listing, text
+from ocirt.seccomp.reasons import Reasons
+from ocirt.seccomp.watched import notify_about_denials
 from ocirt.stages.identity import home_of
 from tests.plans.test_plans import HOSTS
 from tests.support import bpf, fakebus
@@ -102,14 +107,24 @@ def mount_options(data: bytes) -> None:
 
 
 def seccomp(data: bytes) -> None:
-    """A filter that is made passes the kernel's check of jumps, for a machine of each byte order."""
-    text = b'{"ociVersion": "1.0.0", "root": {"path": "r"}, "linux": {"seccomp": ' + data + b"}}"
-    view = read_config(text).linux.seccomp
+    """A filter that is made passes the kernel's check of jumps, for a machine of each byte order.
+
+    It can be listed and watched, and the profile written anew does the same.
+    """
+    document = b'{"ociVersion": "1.0.0", "root": {"path": "r"}, "linux": {"seccomp": ' + data + b"}}"
+    view = read_config(document).linux.seccomp
     if view is None:
         return
     for machine, order in (("x86_64", "<"), ("s390x", ">")):
         with coded():
             bpf.instructions(compile_filter(view, machine)[0], order)
+    with coded():
+        reasons = Reasons(view, "x86_64")
+        assert text(listing(reasons))
+        bpf.instructions(notify_about_denials(reasons.filter.native, reasons.program))
+        again = merged([("profile", view)], "x86_64")
+        schema.validate(again, "seccomp")
+        assert differences(view, Seccomp(again), "x86_64") == []
 
 
 def annotations(data: bytes) -> None:
