@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ocirt.host import Host
     from ocirt.pipeline import Step
     from ocirt.seccomp.watcher import Watch
+    from ocirt.stages.cap_audit import Audit
 
 
 class Options:
@@ -60,7 +61,8 @@ class Options:
     program keeps.  listen_env: LISTEN_FDS and its like, "NAME=value" texts.
     rootless: missing rights over cgroups are borne.
     cgroup_manager: as the global option.  notify: directory on the host for sd_notify(3), or "".
-    watch: what watches the container's system calls, or None.  extensions: stages of others.
+    watch: what watches the container's system calls, or None.  audit: what counts the capabilities that it asks for,
+    or None.  extensions: stages of others.
     """
 
     __slots__ = (
@@ -74,6 +76,7 @@ class Options:
         "cgroup_manager",
         "notify",
         "watch",
+        "audit",
         "extensions",
     )
 
@@ -90,6 +93,7 @@ class Options:
         cgroup_manager: str = "cgroupfs",
         notify: str = "",
         watch: Watch | None = None,
+        audit: Audit | None = None,
         extensions: tuple[Extension, ...] = (),
     ) -> None:
         self.id = container_id
@@ -102,6 +106,7 @@ class Options:
         self.cgroup_manager = cgroup_manager
         self.notify = notify
         self.watch = watch
+        self.audit = audit
         self.extensions = extensions
 
 
@@ -135,6 +140,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
             (CloseDescriptors(source_names(config), "the runtime's copies of what init mounts"),) if sources else (),
         ),
         Stage("seccomp", BESIDE, watch(BESIDE, options)),
+        Stage("capabilities", BESIDE, cap_audit(options)),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("resctrl", BESIDE, resctrl(BESIDE, config, host, options)),
         Stage("namespaces", BESIDE, mappings(linux, host)),
@@ -307,6 +313,13 @@ def watch(place: str, options: Options) -> Iterator[Step]:
         from ocirt.stages import watch as stage
 
         yield from stage.begin(options.watch) if place == HOST else stage.let_go()
+
+
+def cap_audit(options: Options) -> Iterator[Step]:
+    if options.audit is not None:
+        from ocirt.stages import cap_audit as stage
+
+        yield from stage.count(options.audit)
 
 
 def more_environment(options: Options) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ VARYING = [
     "keyctl",
     "kill",
     "mount",
+    "perf_event_open",
     "personality",
     "pivot_root",
     "prctl",

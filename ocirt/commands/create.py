@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ocirt.options import Globals, Parsed
     from ocirt.process.terminal import Terminal
     from ocirt.seccomp.watcher import Watch
+    from ocirt.stages.cap_audit import Audit
 
 SUMMARY = "create a container from a bundle and leave it waiting for start"
 ARGUMENTS = "<container-id>"
@@ -52,8 +53,10 @@ def main(g: Globals, options: Parsed) -> int:
     return 0
 
 
-def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Container, Terminal | None, Watch | None]:
-    """What create and run have in common.
+def create_container(
+    g: Globals, options: Parsed, *, detached: bool, audit: Audit | None = None
+) -> tuple[Container, Terminal | None, Watch | None]:
+    """What create and run have in common.  audit: counts the capabilities that the program asks for.
 
     The terminal is ours, for a foreground run with process.terminal; the watch is what the options ask for.
     """
@@ -96,6 +99,7 @@ def create_container(g: Globals, options: Parsed, *, detached: bool) -> tuple[Co
             cgroup_manager=g.cgroup_manager,
             notify=notify,
             watch=watch,
+            audit=audit,
             extensions=load_stages(options.stage),
         ),
     )

@@ -7,6 +7,7 @@ from ocirt.config import jsontext
 from ocirt.config.bundle import read_file
 from ocirt.errors import OcirtError
 from ocirt.kernel.notifications import CONTINUE
+from ocirt.resultfile import ResultFile
 from ocirt.seccomp.documents import read_profile
 from ocirt.seccomp.reasons import abi_of
 
@@ -29,6 +30,7 @@ class Recorder:
 
     def __init__(self, path: str, native: Abi) -> None:
         self.path = path
+        self._file = ResultFile(path)
         self.native = native
         self.architectures: set[str] = {native.name}
         self.names: set[str] = set()
@@ -41,9 +43,7 @@ class Recorder:
 
     def prepare(self) -> None:
         """What can fail, fails before there is a container.  Raises OSError."""
-        temporary = self._temporary()
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644))
-        os.unlink(temporary)
+        self._file.check()
 
     def undo(self) -> None:
         """prepare() leaves nothing."""
@@ -61,18 +61,7 @@ class Recorder:
     def end(self) -> None:
         """Write the profile.  Raises OSError."""
         self._name_calls()
-        temporary = self._temporary()
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            data = (jsontext.dump(self.profile(), 2) + "\n").encode()
-            while data:
-                data = data[os.write(fd, data) :]
-            os.rename(temporary, self.path)
-        except OSError:
-            os.unlink(temporary)
-            raise
-        finally:
-            os.close(fd)
+        self._file.write(jsontext.dump(self.profile(), 2) + "\n")
 
     def profile(self) -> dict[str, Any]:
         """linux.seccomp: these calls and no others, names sorted."""
@@ -90,10 +79,6 @@ class Recorder:
                 named = [name for name, known in abi.numbers().items() if known == number]
                 self.names.update(named[:1])
                 self.architectures.add(abi.name)
-
-    def _temporary(self) -> str:
-        directory, name = os.path.split(self.path)
-        return os.path.join(directory, f".{name}.{os.getpid()}")
 
     def _add_to(self, path: str) -> None:
         profile = read_profile(read_file(path, path), path)
