@@ -58,12 +58,14 @@ def test_the_debian_package_runs_without_a_compiler(
     assert launcher.read_bytes()[:4] == b"\x7fELF"
     assert (launcher.stat().st_uid, launcher.stat().st_mode & 0o7777) == (0, 0o755)
     assert run_hello(runtime, bundle, launcher) == "hello\n"
+    for file in ("man/man1/ocirt.1", "bash-completion/completions/ocirt", "zsh/site-functions/_ocirt"):
+        assert (root / "usr/share" / file).stat().st_mode & 0o7777 == 0o644
 
 
 def test_the_same_tree_gives_the_same_debian_package(package: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("Makefile", "docs", "ocirt", "pyproject.toml"):
+    for name in ("Makefile", "docs", "ocirt", "pyproject.toml", "share"):
         source = CHECKOUT / name
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
