@@ -47,6 +47,7 @@ COMMANDS = {
     "delete": "remove a stopped container and what create made for it",
     "gc": "remove what commands that were killed have left behind",
     "doctor": "say what is wrong with the machine or a container, and how to mend it",
+    "bugreport": "put what is known of a container and its host into an archive, without secrets",
     "spec": "write a config.json to start from",
     "seccomp": "test, show, compare and merge seccomp profiles",
     "features": "print what this runtime supports as JSON",
@@ -148,7 +149,8 @@ def _run(words: list[str], context: _Context) -> int:
         context.prefix = f"{APP} {name} {parsed.args[0]}"
     g = _globals(given, log_format)
     context.failure = getattr(command, "FAILURE", FAILURE)
-    log.phase(f"carry out {name}")
+    if context.trace is not None:
+        log.phase(f"carry out {name}")
     status: int = command.main(g, parsed)
     return status
 

@@ -73,6 +73,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ocirt doctor", "what is wrong with the machine"),
         ("ocirt doctor web1", "what a container waits for"),
     ),
+    "bugreport": (
+        ("ocirt bugreport web1", "write ocirt-bugreport-web1.tar.gz: look through it before you show it"),
+        ("ocirt bugreport --add ocirt.log --add start.json web1", "with a log and a trace"),
+        ("ocirt bugreport --bundle web web1", "of a container that does not come to life"),
+    ),
     "spec": (
         ("ocirt spec --bundle web", "write web/config.json"),
         ("ocirt spec --rootless", "one for a user without privileges, in the working directory"),

@@ -16,7 +16,7 @@ LAYERS = (
     ("pipeline", "box", "channel", "container", "extensions", "host", "hooks", "lockholder", "selfexe"),
     ("stages",),
     ("plan", "process_plan", "exec_plan", "restore_plan", "diagnosis"),
-    ("process", "probe", "doctor", "check", "stats", "trace"),
+    ("process", "probe", "doctor", "check", "stats", "trace", "bugreport"),
     ("commands",),
     ("cli",),
     ("__main__", "launcher", "library"),
