@@ -16,7 +16,7 @@ PLAIN  := $(CURDIR)/build/portable
 VENV   := .venv/bin
 # The portable launcher runs the same modules: what depends on how they are started, once more (tests/e2e: all).
 PORTABLE_TESTS ?= $(patsubst %,tests/e2e/test_%.py,run create start exec kill delete state pause hooks terminal seccomp \
-	seccomp_notify python executable exec_process attacks cli errors rootless namespaces checkpoint network_devices process idmap)
+	seccomp_notify trace python executable exec_process attacks cli errors rootless namespaces checkpoint network_devices process idmap)
 
 # Where packages are put.
 DIST ?= dist

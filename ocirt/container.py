@@ -4,6 +4,7 @@
         config.json         exact copy of the bundle's: later edits have no effect (runtime.md, create)
         state.json          the record, written whole to a temporary name, then renamed
         start.sock          init listens here from `created` on; `start` removes it
+        trace               only with --trace: what init notes of its steps, for create and start (trace/recorder.py)
         notify/             only with NOTIFY_SOCKET: bound into the container; `start` makes notify.sock in it
 
 The status is derived from facts, never stored: a record may outlive a crash or a reboot.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BAR = 40  # columns, where the terminal has as many as the rest needs
 LEAST_NAME = 24
+MOST = 2**63  # nanoseconds
 EIGHTHS = " ▏▎▍▌▋▊▉"
 INDENT = {STEP: "  "}
 NUMBERS = 39  # columns of four numbers
@@ -26,13 +27,19 @@ def read(data: bytes, what: str) -> list[Process]:
             found = [process for line in data.splitlines() for process in otlp.read(jsontext.parse(line, what))]
         else:
             found = chrome.read(jsontext.parse(data, what))
-        if all(process.spans and process.spans[0].kind == WHOLE for process in found) and found:
+        if found and all(map(_is_sane, found)):
             return found
     except ConfigError as error:
         raise OcirtError("json", f"{what}: {error.what}", remedy=NO_TRACE) from None
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         pass
     raise OcirtError("json", f"{what}: no trace of ocirt's", remedy=NO_TRACE)
+
+
+def _is_sane(process: Process) -> bool:
+    """Whether its whole comes first, and every time is one."""
+    times = all(0 <= span.start <= span.end < MOST and 0 <= (span.cpu or 0) < MOST for span in process.spans)
+    return bool(process.spans) and process.spans[0].kind == WHOLE and times
 
 
 NO_TRACE = "ocirt --trace FILE writes one"
@@ -86,7 +93,7 @@ def _name(span: Span, width: int) -> str:
 def _bar(span: Span, first: int, last: int, width: int) -> str:
     """In eighths of a column; what is shorter than one is drawn as one."""
     scale = width * 8 / max(1, last - first)
-    begin = min(int((span.start - first) * scale), max(0, width * 8 - 1))
+    begin = min(max(0, int((span.start - first) * scale)), max(0, width * 8 - 1))
     end = min(max(begin + 1, int((span.end - first) * scale)), width * 8)
     if not width:
         return ""

@@ -47,13 +47,13 @@ class TraceFile:
         """
         form, (runtime, *_) = self._form(), processes
         parts = [[form.event(process, span) for span in process.spans] for process in processes]
-        when, cpu = now(), cpu_time()
-        for number in (0, -1):
-            span = runtime.spans[number]
-            span.end, span.cpu = when, (span.cpu or 0) + cpu - ended.cpu
-            parts[0][number] = form.event(runtime, span)
         fd, size = self._open()
         try:
+            when, cpu = now(), cpu_time()
+            for number in (0, -1):
+                span = runtime.spans[number]
+                span.end, span.cpu = max(span.start, when), (span.cpu or 0) + cpu - ended.cpu
+                parts[0][number] = form.event(runtime, span)
             os.lseek(fd, max(0, size - len(form.TAIL)), SEEK_SET)
             text = form.HEAD if size == 0 else form.BETWEEN
             data = f"{text}{form.join(processes, parts)}{form.TAIL}".encode("utf-8", "backslashreplace")

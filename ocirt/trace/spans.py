@@ -50,7 +50,7 @@ class Span:
         self.kind = kind
         self.name = name
         self.start = start
-        self.end = end
+        self.end = max(start, end)  # the clock may be set back
         self.cpu = cpu
         self.place = place
         self.at = at
@@ -159,7 +159,7 @@ def _spans(context: Context, who: int, name: str, marks: list[Mark], ends: Mark)
             group = stage_id(context.base, who, mark.number)
             stage = Span(STAGE, what.stage, mark.time, mark.time, 0, place=what.place, id=group, parent=root)
             spans.append(stage)
-        stage.end = following.time
+        stage.end = max(stage.end, following.time)
         stage.cpu = None if cpu is None or stage.cpu is None else stage.cpu + cpu
         step = Span(STEP, what.what, mark.time, following.time, cpu, place=what.place, at=what.at, id=own)
         step.parent = stage.id

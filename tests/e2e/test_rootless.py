@@ -478,3 +478,20 @@ def test_seccomp_agent(
         assert agent.received[0]["kinds"] == ["anon_inode:seccomp notify"]
     finally:
         agent.close()
+
+
+@pytest.mark.only_ocirt("no other runtime has it")
+def test_trace(runtime: UserRuntime, many_ids: Bundle) -> None:
+    """The runtime, the mapping programs that it waits for, and init in its user namespace, on one line of time."""
+    file = many_ids.path / "trace.json"
+    runtime.ok("run", "--bundle", str(many_ids.args("true").save().path), many_ids.id, options=("--trace", str(file)))
+    assert file.stat().st_uid == UID
+    events = [event for event in json.loads(file.read_text()) if event["ph"] == "X"]
+    ours, init = (event for event in events if event["cat"] == "process")
+    assert ours["ts"] < init["ts"] < init["ts"] + init["dur"] < ours["ts"] + ours["dur"]
+    for whole in (ours, init):
+        leaves = [one for one in events if one["pid"] == whole["pid"] and one["cat"] in ("phase", "step")]
+        assert sum(one["args"]["wall_us"] for one in leaves) >= 0.95 * whole["args"]["wall_us"]
+    steps = {event["name"]: event["pid"] for event in events if event["cat"] == "step"}
+    assert any("newuidmap" in name and pid == ours["pid"] for name, pid in steps.items())
+    assert steps["execute the program"] == init["pid"]

@@ -295,4 +295,6 @@ def test_view(runtime: Runtime, bundle: Bundle, file: Path) -> None:
     less = runtime.ok("trace", "view", "--min", "1h", str(file)).out.splitlines()
     assert [line.split()[0] for line in less] == ["at", "ocirt", "and", "init", "and"]
     runtime.fails("trace", "view", str(bundle.path / "config.json"), says="no trace of ocirt's")
+    os.mkfifo(bundle.path / "fifo")
+    runtime.fails("trace", "view", str(bundle.path / "fifo"), says="is no file of at most 64 MiB")
     runtime.fails("trace", "draw", str(file), says="no such thing to do with a trace: draw")

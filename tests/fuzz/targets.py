@@ -1,8 +1,9 @@
 """What untrusted bytes reach, one function each: it returns, or refuses with a code; anything else is a find.
 
 Whose bytes they are: a bundle's author's (json, config, check, process, resources, plan, mount_options, seccomp,
-annotations), an image's (passwd), the container's first process's (conversation), a bus's (dbus), a disk's after a
-crash (record), the host's mount table with names that others chose (mountinfo).
+annotations), an image's (passwd), the container's first process's (conversation, trace_memory), a bus's (dbus), a
+disk's after a crash (record), the host's mount table with names that others chose (mountinfo), those of who asks for
+help (trace, secrets).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import jeepney
 
 from ocirt.box import Box
+from ocirt.bugreport.redact import HIDDEN, Redactor
 from ocirt.cgroups import dbus
 from ocirt.cgroups.layout import parse_cgroup_mounts, parse_own_cgroups
 from ocirt.cgroups.unit_properties import annotated
@@ -40,6 +42,9 @@ from ocirt.seccomp.listing import listing, text
 from ocirt.seccomp.reasons import Reasons
 from ocirt.seccomp.watched import notify_about_denials
 from ocirt.stages.identity import home_of
+from ocirt.trace import chart, chrome
+from ocirt.trace.recorder import FILE, FROM_INIT, PHASES, Context, Mark, Memory, Name, Recorder
+from ocirt.trace.spans import processes
 from tests.plans.test_plans import HOSTS
 from tests.support import bpf, fakebus
 
@@ -50,6 +55,7 @@ PLANS = HERE.parent / "plans"
 Target = Callable[[bytes], None]
 # config.json, --process and --resources are big texts; more would only be slower.
 MOST_BYTES = 16384
+SMALL = b'{"ociVersion": "1.3.0", "root": {"path": "r"}}'
 SEPARATOR = b"\xff\xff"
 
 
@@ -209,6 +215,63 @@ def look_at(container: Container) -> None:
     container.save()
 
 
+def trace(data: bytes) -> None:
+    """A file that --trace wrote, to be shown."""
+    chart.draw(chart.read(data, "trace.json"), 120, 1000)
+
+
+def trace_memory(data: bytes) -> None:
+    """What init noted, as `start --trace` finds it."""
+    tracer = Recorder(Context("", "", bytes(24)))
+    tracer.was(1000, 0, "start the interpreter")
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, FILE).write_bytes(data)
+        dirfd = os.open(directory, os.O_RDONLY)
+        try:
+            tracer.adopt(dirfd, 42)
+        finally:
+            os.close(dirfd)
+    ends = Mark(-1, 2**62, 0, Name(""))
+    found = processes(tracer, "ocirt start c1", "", "", ends)
+    for process in found:
+        jsontext.parse(f"[{','.join(chrome.event(process, span) for span in process.spans)}]".encode(), "again")
+        assert process.named() == 1.0
+
+
+def trace_examples() -> list[bytes]:
+    """One span in each format."""
+    chrome = {"name": "x", "cat": "process", "ph": "X", "ts": 1, "dur": 9, "pid": 7, "tid": 7}
+    args = {"wall_us": 9.0, "cpu_us": 1, "error": "x", "trace_id": "0"}
+    otlp = {"traceId": "0", "name": "x", "startTimeUnixNano": "1", "endTimeUnixNano": "9"}
+    kind = {"attributes": [{"key": "ocirt.kind", "value": {"stringValue": "process"}}]}
+    pid = {"attributes": [{"key": "process.pid", "value": {"intValue": "7"}}]}
+    resource = {"resource": pid, "scopeSpans": [{"spans": [otlp | kind]}]}
+    documents = ([chrome | {"args": args}, chrome | {"args": args, "cat": "phase"}], {"resourceSpans": [resource]})
+    return [json.dumps(document, separators=(",", ":")).encode() for document in documents]
+
+
+def trace_memory_example() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        dirfd = os.open(directory, os.O_RDONLY)
+        memory = Memory.make(
+            make_plan(read_config(SMALL), HOSTS["v2"], Options("c1", "/b")), dirfd, Context("", "", bytes(24))
+        )
+        os.close(dirfd)
+        for number in range(3):
+            memory.note(FROM_INIT, 2000 + number, number, PHASES[number])
+        return Path(directory, FILE).read_bytes()
+
+
+def secrets(data: bytes) -> None:
+    """A configuration for a report: what an environment holds is nowhere in it."""
+    value = jsontext.parse(data, "config.json")
+    redactor = Redactor()
+    hidden = redactor.value(value)
+    assert type(hidden) is type(value)
+    jsontext.dump(hidden)
+    assert redactor.text(HIDDEN) == HIDDEN
+
+
 class Find(Exception):
     """ocirt says itself that it is at fault."""
 
@@ -262,6 +325,9 @@ TARGETS: dict[str, Target] = {
     "conversation": conversation,
     "dbus": bus,
     "record": record,
+    "trace": trace,
+    "trace_memory": trace_memory,
+    "secrets": secrets,
 }
 # Here the other side is at fault, and the code for that is the same as for our own.
 MAY_BLAME = ("conversation",)
@@ -281,7 +347,7 @@ def run(name: str, data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """What mutation begins with: the kept corpus, and what other tests have."""
     files = sorted((HERE / "corpus" / name).glob("*"))
-    if name in ("json", "config", "check", "plan"):
+    if name in ("json", "config", "check", "plan", "secrets"):
         files += sorted((CONFIGS / "good").glob("*.json")) + sorted(PLANS.glob("*.json"))
     if name in ("json", "config", "check"):
         files += sorted((CONFIGS / "bad").glob("*.json"))
@@ -305,6 +371,8 @@ EXAMPLES = {
     ],
     "dbus": [dbus_example()],
     "record": [record_example("v2"), record_example("systemd"), record_example("v1")],
+    "trace": trace_examples(),
+    "trace_memory": [trace_memory_example()],
 }
 
 

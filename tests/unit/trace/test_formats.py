@@ -18,7 +18,7 @@ from ocirt.trace.file import TraceFile
 from ocirt.trace.recorder import FROM_INIT, Context, Mark, Memory, Name, Recorder
 from ocirt.trace.spans import Process, processes
 
-T0 = 1_800_000_000_000_000_000  # nanoseconds
+T0 = 1_700_000_000_000_000_000  # nanoseconds
 ENDS = Mark(-1, T0 + 10_000_000, 5_000_000, Name(""))
 
 
@@ -178,8 +178,8 @@ def test_otlp(tmp_path: Path) -> None:
         "parentSpanId": "1011121414151619",
         "name": 'note "a"',
         "kind": 1,
-        "startTimeUnixNano": "1800000000001000000",
-        "endTimeUnixNano": "1800000000002000500",
+        "startTimeUnixNano": "1700000000001000000",
+        "endTimeUnixNano": "1700000000002000500",
         "attributes": [
             {"key": "ocirt.kind", "value": {"stringValue": "step"}},
             {"key": "ocirt.place", "value": {"stringValue": "host"}},
@@ -292,7 +292,17 @@ def test_bars(begin: int, end: int, drawn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b'[{"ph":"X"}]', b'{"resourceSpans":[{}]}', b"[1]", b'[{"ph":"M"}]']
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'[{"ph":"X"}]',
+        b'{"resourceSpans":[{}]}',
+        b"[1]",
+        b'[{"ph":"M"}]',
+        b'[{"ph":"X","args":{},"ts":1e999}]',
+    ],
 )
 def test_what_is_no_trace(data: bytes) -> None:
     with pytest.raises(OcirtError) as caught:
@@ -310,3 +320,21 @@ def test_when_the_last_is_over(last: str, end: int) -> None:
     tracer.memory.note(FROM_INIT, T0 + 8_000_000, 500_000, last)
     _, init = processes(tracer, "ocirt", "", "", ENDS)
     assert init.spans[-1].end == T0 + end * 1_000_000
+
+
+@pytest.mark.parametrize(("start", "end", "cpu"), [(-1, 5, 0), (5, 1, 0), (0, 2**63, 0), (0, 1, -1), (0, 1, 2**63)])
+def test_times_that_are_none(start: int, end: int, cpu: int) -> None:
+    process = found()[0]
+    assert chart._is_sane(process)
+    span = process.spans[3]
+    span.start, span.end, span.cpu = start, end, cpu
+    assert not chart._is_sane(process)
+
+
+def test_a_clock_that_is_set_back() -> None:
+    """No span ends before it begins."""
+    tracer = recorded()
+    tracer.was(T0, 3_000_000, "after the clock was set back")
+    ours = processes(tracer, "ocirt", "", "", Mark(-1, T0 - 5, 3_000_000, Name("")))[0]
+    assert chart._is_sane(ours)
+    assert [span.wall for span in ours.spans[-2:]] == [0, 0]
