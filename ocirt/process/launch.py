@@ -108,6 +108,7 @@ def explained(error: OSError | OcirtError, plan: Plan, box: Box) -> OcirtError:
     record = error if isinstance(error, OcirtError) else system_error(error)
     if record.code in NO_CAUSE or record.errno in SCARCE:
         return record
+    log.phase("look for the cause")
     try:
         from ocirt import diagnosis
     except (OSError, ImportError, MemoryError):

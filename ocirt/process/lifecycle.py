@@ -213,6 +213,7 @@ def explain(error: OcirtError, container: Container, config: Config, conversatio
     """Give the error its cause, where that can be found, while init is still there."""
     if error.code == "internal":
         return
+    log.phase("look for the cause")
     try:
         from ocirt import diagnosis
     except (OSError, ImportError, MemoryError):  # no descriptor, no memory
