@@ -213,15 +213,15 @@ class Manager:
         kill: end what is in the cgroup still, or again: exec may be bringing a process in.
         Where another container is by now, or is being created, only what is of no use to it goes.
         """
-        from ocirt.cgroups.claim import leave, try_lock, unmark
+        from ocirt.cgroups.claim import REMOVE_DEADLINE, leave, try_lock, unmark
         from ocirt.cgroups.files import remove_made, removed_unused
 
         if (self.made or self.token) and self.lock < 0:
             try:
                 found = try_lock(self.home())
                 if found is None:
-                    leave(self.made)
-                    found = try_lock(self.home())  # what is being created may have failed, without a look at that
+                    leave(self.made)  # first: whoever has the lock longer than this waits looks after that
+                    found = try_lock(self.home(), REMOVE_DEADLINE)
             except OSError as error:
                 if removed_unused(self.made, error):
                     return

@@ -26,6 +26,7 @@ ATTRIBUTES = ("trusted.ocirt", "user.ocirt")
 LEFT = ("trusted.ocirt.left", "user.ocirt.left")
 TOKEN_SIZE = 8  # bytes of chance
 MAKE_DEADLINE = 1.0  # seconds; others hold it for as long as mkdir(2) takes
+REMOVE_DEADLINE = 1.0  # seconds; a `delete` holds it for as long as rmdir(2) takes, a create until init is inside
 
 
 def make_and_lock(directory: str, made: list[str]) -> int:
@@ -102,16 +103,20 @@ def lock(directory: str) -> int:
     return -1
 
 
-def try_lock(directory: str) -> int | None:
-    """For removal: the descriptor, -1 when there is nothing to lock, None when a container is being created there."""
-    try:
-        return lock(directory)
-    except OcirtError:
-        return None
-    except OSError as error:
-        if error.errno not in (*DENIED, errno.ENOENT):
-            raise
-        return -1
+def try_lock(directory: str, seconds: float = 0.0) -> int | None:
+    """For removal: the descriptor, -1 when there is nothing to lock, None when another has it for so long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return lock(directory)
+        except OcirtError:
+            if time.monotonic() >= deadline:
+                return None
+        except OSError as error:
+            if error.errno not in (*DENIED, errno.ENOENT):
+                raise
+            return -1
+        time.sleep(0.001)
 
 
 def unlock(fd: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -85,6 +87,29 @@ def test_a_cgroup_that_another_container_was_given_since(
         assert (path / ended.id / "cgroup.procs").read_text().split() == [str(running.pid)]
     runtime.stop(running)
     assert [path for path in place.cgroups.values() if (path / ended.id).exists()] == []
+
+
+@pytest.mark.only_ocirt("the lock is ocirt's")
+@pytest.mark.parametrize("seconds", [0.2, 5])
+def test_delete_while_another_has_the_lock_of_the_cgroup(
+    runtime: Runtime, bundle: Bundle, place: Place, seconds: float
+) -> None:
+    """Another delete has it for a moment: waited for.  A create may have it for long: the rest is left to that."""
+    runtime.launch(bundle.args("/bin/true"))
+    runtime.wait(bundle)
+    cgroup = place.cgroup("freezer") / bundle.id
+    with (cgroup / "cgroup.procs").open("w") as procs:
+        fcntl.flock(procs, fcntl.LOCK_EX)
+        timer = threading.Timer(seconds, lambda: fcntl.flock(procs, fcntl.LOCK_UN))
+        timer.start()
+        runtime.ok("delete", bundle.id)
+        timer.cancel()
+    assert cgroup.exists() is (seconds > 1)
+    if cgroup.exists():
+        runtime.launch(bundle)
+        runtime.wait(bundle)
+        runtime.ok("delete", bundle.id)
+        assert [path for path in place.cgroups.values() if (path / bundle.id).exists()] == []
 
 
 @pytest.mark.differs(runc="1.1 now and then lets two have it")
