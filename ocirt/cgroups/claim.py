@@ -86,10 +86,11 @@ def lock(directory: str) -> int:
         if os.path.isdir(directory):  # no cgroup file system
             raise
         return -1
+    held = False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = os.is_at(fd, f"{directory}/cgroup.procs")
     except BlockingIOError:
-        os.close(fd)
         raise OcirtError(
             "cgroup",
             "container's cgroup is in use: another container is being created in it",
@@ -97,10 +98,10 @@ def lock(directory: str) -> int:
             at="/linux/cgroupsPath",
             remedy="choose another linux.cgroupsPath",
         ) from None
-    if os.is_at(fd, f"{directory}/cgroup.procs"):
-        return fd
-    os.close(fd)
-    return -1
+    finally:
+        if not held:
+            os.close(fd)
+    return fd if held else -1
 
 
 def try_lock(directory: str, seconds: float = 0.0) -> int | None:
