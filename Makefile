@@ -94,11 +94,11 @@ install: ## install ocirt into PREFIX (/usr/local); DESTDIR is honoured; NATIVE=
 	$(PYTHON) -I -X no_debug_ranges ocirt/launcher/write.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR)
 	[ $(NATIVE) = no ] || $(PYTHON) -I -X no_debug_ranges ocirt/launcher/native.py $(LIBDIR) $(PREFIX)/bin/ocirt $(DESTDIR) \
 	  || { [ $$? = 3 ] && [ $(NATIVE) = auto ]; }
-	$(PYTHON) -IB share/install.py $(DESTDIR)$(PREFIX)/share
+	$(PYTHON) -IB ocirt/launcher/share/install.py $(DESTDIR)$(PREFIX)/share
 
 uninstall: ## remove what install made
 	rm -rf $(DESTDIR)$(LIBDIR) $(DESTDIR)$(PREFIX)/bin/ocirt
-	$(PYTHON) -IB share/install.py --remove $(DESTDIR)$(PREFIX)/share
+	$(PYTHON) -IB ocirt/launcher/share/install.py --remove $(DESTDIR)$(PREFIX)/share
 
 deb: ## a Debian package of the native launcher in DIST (dist/): no compiler is needed where it is installed
 	@$(call needs,$(NEEDS_BUILD))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ocirt import cli
+from ocirt.launcher.share import tables
 from tests.support.launcher import LAUNCHER, TREE
 
 BASH = """
@@ -26,9 +27,9 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What share/install.py writes."""
+    """What install.py writes."""
     directory = tmp_path_factory.mktemp("share")
-    subprocess.run([sys.executable, "-IB", str(TREE / "share/install.py"), str(directory)], check=True)
+    subprocess.run([sys.executable, "-IB", str(TREE / "ocirt/launcher/share/install.py"), str(directory)], check=True)
     return directory
 
 
@@ -208,10 +209,7 @@ def test_zsh(share: Path, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("_ocirt\n", "")
 
 
-def test_arguments_by_what_the_help_says_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(TREE / "share"))
-    import tables
-
+def test_arguments_by_what_the_help_says_of_them() -> None:
     def places(name: str, usage: str) -> list[str | tuple[str, ...]]:
         return tables.arguments(name, usage)
 

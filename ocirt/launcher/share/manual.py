@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tables import Command, global_options, takes_value
-from texts import ENVIRONMENT, EXIT_STATUS, FILES, TEXTS
-
 from ocirt import OCI_VERSION, __version__, cli
 from ocirt.examples import EXAMPLES
+from ocirt.launcher.share.tables import Command, global_options, takes_value
+from ocirt.launcher.share.texts import ENVIRONMENT, EXIT_STATUS, FILES, TEXTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tables import DIRECTORIES, FILES, IDS, NOTHING, Command, global_options, names, takes_value, value_of
+from ocirt.launcher.share.tables import (
+    DIRECTORIES,
+    FILES,
+    IDS,
+    NOTHING,
+    Command,
+    global_options,
+    names,
+    takes_value,
+    value_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ NAMES = ["ocirt", *(f"ocirt-{name}" for name in cli.COMMANDS)]
 @pytest.fixture(scope="module")
 def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("share")
-    subprocess.run([sys.executable, "-IB", str(TREE / "share/install.py"), str(directory)], check=True)
+    subprocess.run([sys.executable, "-IB", str(TREE / "ocirt/launcher/share/install.py"), str(directory)], check=True)
     return directory
 
 
@@ -34,7 +34,7 @@ def test_the_files(share: Path) -> None:
 
 
 def test_they_can_be_removed_again(tmp_path: Path) -> None:
-    install = [sys.executable, "-IB", str(TREE / "share/install.py")]
+    install = [sys.executable, "-IB", str(TREE / "ocirt/launcher/share/install.py")]
     subprocess.run([*install, str(tmp_path)], check=True)
     (tmp_path / "man/man1/other.1").touch()
     subprocess.run([*install, "--remove", str(tmp_path)], check=True)

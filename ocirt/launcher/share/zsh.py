@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tables import DIRECTORIES, FILES, IDS, NOTHING, Command, global_options, takes_value, value_of
+from ocirt.launcher.share.tables import DIRECTORIES, FILES, IDS, NOTHING, Command, global_options, takes_value, value_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

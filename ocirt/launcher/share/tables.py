@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import sys
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from ocirt import cli
 from ocirt.options import FLAG, HELP, Option

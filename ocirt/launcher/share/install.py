@@ -1,20 +1,17 @@
 """Write the manual pages and the completions of bash, zsh and fish below a share directory, or remove them.
 
-python3 -IB share/install.py DIRECTORY | --remove DIRECTORY
+python3 -IB ocirt/launcher/share/install.py DIRECTORY | --remove DIRECTORY
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-import bash
-import fish
-import manual
-import tables
-import zsh
+from ocirt.launcher.share import bash, fish, manual, tables, zsh
 
 
 def files() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Manual pages and completions of shells, written from the option tables when ocirt is installed."""
