@@ -6,7 +6,7 @@
  *   ro-shared-page          the executable in an overlay without an upper layer.  Nothing makes that writable: not a
  *                           remount, for the file system itself is read-only.  It costs 0.1 ms beside the second
  *                           execution's 0.5 ms.  The pages are the executable's own.
- *   independent-data-copy   a sealed copy in memory.  4 ms, and the copy's size in memory for every waiting init.
+ *   independent-data-copy   a sealed copy in memory.  6 ms, and the copy's size in memory for every waiting init.
  *                           A fault of the kernel that lets pages be written which can only be read (CVE-2022-0847)
  *                           spoils the copy alone.  Also where an overlay cannot be had: without privileges.
  */
