@@ -98,6 +98,7 @@ SCENARIOS = (
     Scenario("create ID", on_the_host),
     Scenario("create ID", in_a_user_namespace),
     Scenario("create ID", joined),
+    Scenario("create --seccomp-explain /dev/null ID", rich),
     Scenario("run --detach ID", rich),
     Scenario("start ID", rich, "created"),
     Scenario("exec ID true", rich, "running"),
