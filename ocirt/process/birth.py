@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 OUTSIDE = "outside"  # in the joiner's PID: the runtime must move init
 
 # Born outside and then moved: the cgroup has reached pids.max, which is no limit to moving; with nsdelegate no way
-# leads into the cgroup namespace that the joiner is in already; no CLONE_INTO_CGROUP before Linux 5.7.
-MOVE = (errno.EAGAIN, errno.ENOENT, errno.E2BIG, errno.EINVAL)
+# leads into the cgroup namespace that the joiner is in already; the cgroup belongs to the container's user, and the
+# joiner, root of the host with the rights of the user namespace, may not write to it; no CLONE_INTO_CGROUP before
+# Linux 5.7.
+MOVE = (errno.EAGAIN, errno.ENOENT, errno.EACCES, errno.E2BIG, errno.EINVAL)
 # The cgroup gives controllers to those below it, or is threaded.
 REFUSED = (errno.EBUSY, errno.EOPNOTSUPP, errno.ENODEV)
 

@@ -441,6 +441,8 @@ def test_ownership(runtime: Runtime, bundle: Bundle, place: Place, how: str, own
         assert ((top / name).stat().st_uid, (top / name).stat().st_gid) == (owner, 0), name
     for name in ("memory.max", "pids.max", "cgroup.freeze", "cgroup.kill"):
         assert (top / name).stat().st_uid == 0, name
+    runtime.start(bundle)
+    assert runtime.ok("exec", bundle.id, "cat", "/proc/self/cgroup").out == "0::/\n"
     runtime.stop(bundle)
 
 

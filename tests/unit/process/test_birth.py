@@ -35,7 +35,7 @@ def test_in_the_other_cgroup(number: int) -> None:
     assert kernel.calls[1] == ("clone3", 3, ("cgroup", 6))
 
 
-@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOENT, errno.E2BIG, errno.EINVAL])
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOENT, errno.EACCES, errno.E2BIG, errno.EINVAL])
 def test_outside_and_then_moved(number: int, tmp_path: Path) -> None:
     box, kernel = recorded_box(clone3=[kernel_error(number, "clone3"), (9, -1)])
     (tmp_path / "cgroup.procs").touch()
