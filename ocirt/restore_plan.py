@@ -11,7 +11,7 @@ from ocirt.kernel.flags import CLONE_NEWNS
 from ocirt.pipeline import ANSWER, BESIDE, CRIU, HOST, INIT, START, Plan, Stage
 from ocirt.plan import hooks, start_unit
 from ocirt.stages import criu as stage
-from ocirt.stages.namespaces import new_namespaces
+from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.rootfs import has_mount_namespace, root_path
 
 TYPE_CHECKING = False
@@ -25,18 +25,28 @@ if TYPE_CHECKING:
 
 
 def make_restore_plan(
-    config: Config, host: Host, options: Options, program: str, environment: dict[str, str], place: str
+    config: Config,
+    host: Host,
+    options: Options,
+    program: str,
+    environment: dict[str, str],
+    images: str,
+    place: str,
+    yard: str,
 ) -> Plan:
-    """program: criu's path; environment: its own.  place: an empty directory that criu finds the root in.
+    """program: criu's path; environment: its own.  images: their directory.  place: an empty directory that criu
+    finds the root in; yard: one for the cgroup hierarchies.
 
     Raises ConfigError, OcirtError("unsupported").
     """
     require_restorable(config)
     return Plan(
         Stage("namespaces", HOST, stage.namespaces(config)),
+        Stage("images", HOST, shown_images(config, images)),
         Stage("cgroup", HOST, cgroup(config, host, options)),
         Stage("cgroup", BESIDE, start_unit(config, host, options)),
         Stage("rootfs", INIT, stage.prepare_root(config, options.bundle, root_path(config, options.bundle), place)),
+        Stage("cgroup", INIT, (stage.MountYard(yard, stage.hierarchy_names(host)),)),
         Stage("setup-namespaces", CRIU, network(config), hooks(ANSWER, config, options)),
         Stage("post-restore", CRIU, readonly_root(config)),
         Stage("criu", START, stage.execute(program, environment)),
@@ -48,8 +58,9 @@ def make_restore_plan(
 def require_restorable(config: Config) -> None:
     """Raises OcirtError for what CRIU could save, but not make again as it was.
 
-    The mounts of a container without a mount namespace are the host's; CRIU 4.2 does not know of id-mapped mounts, and
-    would bind their sources as they are; devices of the network and groups of resctrl are nowhere in the images.
+    The mounts of a container without a mount namespace are the host's; CRIU 4.2 does not know of id-mapped mounts and
+    of binds of links, and would bind what it finds by the source's path; devices of the network and groups of resctrl
+    are nowhere in the images.
     """
     if not has_mount_namespace(config):
         raise OcirtError(
@@ -61,6 +72,9 @@ def require_restorable(config: Config) -> None:
     for mount in config.mounts:
         if wants_mapping(mount):
             raise OcirtError("unsupported", "a container with ID-mapped mounts cannot be checkpointed", at=mount.at)
+        for word in ("src-nofollow", "dest-nofollow"):
+            if word in mount.options:
+                raise OcirtError("unsupported", f"a container with {word} cannot be checkpointed", at=mount.at)
     linux = config.linux
     if linux is not None and (linux.net_devices or linux.intel_rdt):
         name = "netDevices" if linux.net_devices else "intelRdt"
@@ -80,6 +94,14 @@ def cgroup(config: Config, host: Host, options: Options) -> Iterator[Step]:
         yield from make_cgroup(config, host, options.id, options.rootless)
         if host.cgroup == "v2":
             yield from own_cgroup(config, host)
+
+
+def shown_images(config: Config, images: str) -> Iterator[Step]:
+    """What few containers need is imported only for them."""
+    if "user" in new_namespaces(config.linux) | joined_namespaces(config.linux):
+        from ocirt.stages.criu_images import ShowImages
+
+        yield ShowImages(images)
 
 
 def network(config: Config) -> Iterator[Step]:

@@ -16,7 +16,7 @@ from ocirt.kernel.processes import set_child_subreaper
 from ocirt.options import FLAG, VALUE, Option
 from ocirt.pipeline import FORWARDED, HELD_SIGNALS, Undo
 from ocirt.plan import Options
-from ocirt.process.criu import Directories
+from ocirt.process.criu import YARD, Directories
 from ocirt.process.inherited import close_inherited
 from ocirt.process.lifecycle import Wishes, connect_console, destroy_once
 from ocirt.process.restore import PLACE, Restore
@@ -91,8 +91,8 @@ def restore_container(g: Globals, options: Parsed) -> tuple[Container, Terminal 
     log.phase("look at the host, and decide on the plan")
     host = probe_host()
     plan_options = Options(container_id, bundle.path, rootless=is_rootless(g, host), cgroup_manager=g.cgroup_manager)
-    place = os.path.join(g.root, container_id, PLACE)
-    plan = make_restore_plan(config, host, plan_options, criu, program.ENVIRONMENT, place)
+    place, yard = (os.path.join(g.root, container_id, name) for name in (PLACE, YARD))
+    plan = make_restore_plan(config, host, plan_options, criu, program.ENVIRONMENT, images, place, yard)
     directories = Directories(images, work, RESTORE_LOG, config_file(config.annotations))
     restore = Restore(config, text, bundle.path, host, directories, fields)
     terminal = None

@@ -6,6 +6,7 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 import fcntl
 
 from ocirt import system as os
+from ocirt.cgroups.layout import lines_of
 from ocirt.config import jsontext
 from ocirt.criu import program, wire
 from ocirt.criu.mounts import at_checkpoint, parse_mountinfo
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ocirt.config.views import Config
     from ocirt.container import Container
     from ocirt.criu.mounts import MountLine, Outside
+    from ocirt.host import Host
     from ocirt.options import Parsed
 
 STREAMS = (0, 1, 2)
@@ -78,6 +80,7 @@ class Request:
             self.fields["ps"] = {"address": self._server[0], "port": self._server[1]}
         if self._options.parent_path:
             self.fields |= {"parent_img": self._options.parent_path, "track_mem": True}
+        self.fields["cg_root"] = cgroup_roots(self._container, probe_host())
         mounted = container_mounts(self._container)
         self.descriptors = standard_streams(self._container.pid, mounted)
         self.fields["external"] = [
@@ -184,6 +187,21 @@ def freezer_of(container: Container) -> str:
     if manager is None or not manager.exists():
         return ""
     return manager.paths.get("", "") if "freezer" not in manager.paths else manager.paths["freezer"]
+
+
+def cgroup_roots(container: Container, host: Host) -> list[dict[str, str]]:
+    """The container's own cgroups, as CRIU names them: all below is saved, wherever in there init has gone."""
+    manager = container.manager()
+    paths = manager.paths if manager is not None else {}
+    roots = []
+    for line in lines_of(os.read_text(f"/proc/{container.pid}/cgroup")):
+        _, controllers, path = line.split(":", 2)
+        first = controllers.split(",")[0]
+        mounted = host.cgroup_mounts.get(first, "") if first else host.unified_mount
+        own = paths.get(first, "").removeprefix(mounted)
+        if own and f"{path}/".startswith(f"{own}/"):
+            roots.append({"ctrl": controllers, "path": own})
+    return roots
 
 
 def standard_streams(pid: int, mounted: list[MountLine]) -> list[str]:

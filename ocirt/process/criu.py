@@ -12,6 +12,7 @@ from ocirt.errors import OcirtError
 from ocirt.kernel.files import open_in_root
 from ocirt.kernel.flags import MS_BIND, MS_REC, MS_REMOUNT
 from ocirt.stages.cgroup_mounts import hierarchies
+from ocirt.stages.criu import hierarchy_names
 from ocirt.stages.devices import DEFAULT_DEVICES
 from ocirt.stages.mounts import host_source, options_of
 from ocirt.stages.namespaces import new_namespaces
@@ -85,17 +86,11 @@ def make_yard(container: Container, host: Host) -> str:
     """Where CRIU finds the cgroup hierarchies: a directory with a link for each, of the container's own; its path.
 
     Without it CRIU mounts them, and a new mount of the v2 hierarchy takes nsdelegate and its like from the whole host
-    (cgroup-v2.rst, Mounting).  Its names are CRIU's: a hierarchy's controllers joined by commas, and each alone.
+    (cgroup-v2.rst, Mounting).  At restore it is made of mounts, see stages/criu.py.
     """
     os.mkdir(YARD, 0o700, dir_fd=container.dirfd)
     yard = os.readlink(f"/proc/self/fd/{container.dirfd}") + f"/{YARD}"
-    places: dict[str, list[str]] = {}
-    for controller, place in host.cgroup_mounts.items():
-        places.setdefault(place, []).append(controller.removeprefix("name="))
-    links = {name: place for place, names in places.items() for name in (*names, ",".join(names))}
-    if host.unified_mount:
-        links["unified"] = host.unified_mount
-    for name, place in links.items():
+    for name, place in hierarchy_names(host).items():
         os.symlink(place, f"{yard}/{name}")
     return yard
 

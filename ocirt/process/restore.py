@@ -12,11 +12,11 @@ from ocirt.config import jsontext
 from ocirt.container import Container, process_start
 from ocirt.criu import wire
 from ocirt.criu.mounts import at_restore
-from ocirt.criu.request import DESCRIPTORS
+from ocirt.criu.request import CGROUP_MODES, DESCRIPTORS
 from ocirt.criu.rpc import Conversation
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.pipeline import CRIU, ENDING_SIGNALS, Undo, run
-from ocirt.process.criu import EXTERNAL, make_yard, outside_mounts, remove_yard
+from ocirt.process.criu import EXTERNAL, YARD, outside_mounts
 from ocirt.process.launch import launch
 from ocirt.process.lifecycle import STANDARD, destroy, first_record, hand_over, new_box, run_hooks
 from ocirt.stages.cgroup import directories_to_make
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.box import Box
+    from ocirt.cgroups import Manager
     from ocirt.config.views import Config
     from ocirt.host import Host
     from ocirt.pipeline import Plan
@@ -57,6 +58,16 @@ class Restore:
             "rst_sibling": True,  # the restored init becomes our child, not criu's
             "evasive_devices": True,
         }
+        in_userns = any(namespace.type == "user" for namespace in (config.linux.namespaces if config.linux else ()))
+        if fields.get("auto_dedup") and in_userns:
+            raise OcirtError(
+                "unsupported",
+                "--auto-dedup has no effect on the images of a container in a user namespace",
+                remedy="leave --auto-dedup out",
+            )
+        self._strict = fields["manage_cgroups_mode"] == CGROUP_MODES["strict"]
+        if self._strict:  # CRIU would refuse the container's own cgroup, which we make
+            self.fields["manage_cgroups_mode"] = CGROUP_MODES["full"]
         self._streams = inherited_streams(directories.images)
         self._joined = joined_namespaces(config)
 
@@ -70,6 +81,7 @@ class Restore:
         with Undo() as undo:
             undo.push(container.remove)
             os.mkdir(place, 0o700)
+            os.mkdir(YARD, 0o700, dir_fd=container.dirfd)
             box = new_box(wishes.console)
             ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
             box.fds[SOCKET] = theirs.fileno()
@@ -86,7 +98,7 @@ class Restore:
                 self._converse(container, conversation, plan, box)
             log.phase("hand over what the caller asked for")
             os.rmdir(place)
-            remove_yard(container)
+            os.rmdir(YARD, dir_fd=container.dirfd)
             if self.config.hooks is not None and self.config.hooks.poststart:
                 run_hooks(container, "poststart", self.config.hooks.poststart, "running")
             hand_over(wishes, container.pid, STANDARD)
@@ -95,12 +107,18 @@ class Restore:
 
     def _converse(self, container: Container, conversation: Conversation, plan: Plan, box: Box) -> None:
         if box.manager is not None:
-            box.manager.join(box.pid)
-            box.manager.release()
+            try:
+                if self._strict:
+                    require_new(box.manager)
+                box.manager.join(box.pid)
+            finally:
+                box.manager.release()  # who holds its lock keeps destroy() out as well
+        directory = os.readlink(f"/proc/self/fd/{container.dirfd}")
         fields = {
             **self.fields,
-            "cgroup_yard": make_yard(container, self._host),
-            "root": os.readlink(f"/proc/self/fd/{container.dirfd}") + f"/{PLACE}",
+            **_shown_images(box, self.fields),
+            "cgroup_yard": f"{directory}/{YARD}",
+            "root": f"{directory}/{PLACE}",
             "external": at_restore(self._outside(container, box)),
             "inherit_fd": [*self._streams, *_inherited_namespaces(box)],
             "join_ns": self._joined,
@@ -130,6 +148,24 @@ class Restore:
     def _outside(self, container: Container, box: Box) -> Any:
         cgroups = box.manager.paths if box.manager is not None else {}
         return outside_mounts(self.config, self._bundle, container.record["rootfs"], self._host, cgroups)
+
+
+def _shown_images(box: Box, fields: dict[str, Any]) -> dict[str, Any]:
+    """Where criu reads, when it is not the directory itself, see stages/criu_images.py; it writes where it would."""
+    if "images" not in box.fds:
+        return {}
+    return {"images_dir_fd": box.fds["images"], "work_dir_fd": fields.get("work_dir_fd", fields["images_dir_fd"])}
+
+
+def require_new(manager: Manager) -> None:
+    """Raises OcirtError("criu") when the container's cgroup was there before: what strict mode is for."""
+    for path in manager.paths.values():
+        if path not in manager.made:
+            raise OcirtError(
+                "criu",
+                f"the cgroup {path} is there already, which --manage-cgroups-mode strict does not allow",
+                remedy="remove it, or give another mode",
+            )
 
 
 def inherited_streams(images: str) -> list[dict[str, Any]]:

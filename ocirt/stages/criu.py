@@ -18,6 +18,9 @@ from ocirt.kernel.flags import (
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
     MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
     MS_REMOUNT,
     OPEN_TREE_CLONE,
 )
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from ocirt.box import Box
     from ocirt.config.views import Config
+    from ocirt.host import Host
 
 SOCKET = "criu"  # box.fds: criu's end of the conversation
 
@@ -98,6 +102,49 @@ class MakeMountPoint(Step):
             check_place(place_in_root(box, fd), True)
         finally:
             box.kernel.close(fd)
+
+
+class MountYard(Step):
+    """INIT: the cgroup hierarchies where criu, and what it makes, find them.
+
+    Mounts, not links as at checkpoint: a process that is being restored looks in there by descriptor when its root is
+    the container's already, and would follow a link from that root.
+
+    hierarchies: name in there -> mount point.
+    """
+
+    __slots__ = ("hierarchies", "yard")
+
+    def __init__(self, yard: str, hierarchies: dict[str, str]) -> None:
+        self.at = ""
+        self.yard = yard
+        self.hierarchies = hierarchies
+
+    def describe(self) -> str:
+        return f"bind the cgroup hierarchies below {self.yard}"
+
+    def apply(self, box: Box) -> None:
+        kernel = box.kernel
+        kernel.mount("tmpfs", self.yard, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700")
+        for name, mounted in self.hierarchies.items():
+            place = f"{self.yard}/{name}"
+            kernel.mkdirat(AT_FDCWD, place, 0o700)
+            tree = kernel.open_tree(AT_FDCWD, mounted, OPEN_TREE_CLONE)
+            try:
+                kernel.move_mount(tree, "", AT_FDCWD, place)
+            finally:
+                kernel.close(tree)
+
+
+def hierarchy_names(host: Host) -> dict[str, str]:
+    """What CRIU calls the cgroup hierarchies -> where they are: controllers joined by commas, and each alone."""
+    places: dict[str, list[str]] = {}
+    for controller, place in host.cgroup_mounts.items():
+        places.setdefault(place, []).append(controller.removeprefix("name="))
+    names = {name: place for place, names in places.items() for name in (*names, ",".join(names))}
+    if host.unified_mount:
+        names["unified"] = host.unified_mount
+    return names
 
 
 class BringLoopbackUpFor(Step):

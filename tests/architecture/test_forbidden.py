@@ -53,6 +53,8 @@ HOST_PATHS = {
     "ocirt.stages.cgroup_v2: os.open(directory, os.O_RDONLY | os.O_CLOEXEC)": "a cgroup",
     "ocirt.stages.cgroup_v2: os.open(f'{directory}/cgroup.procs', os.O_WRONLY | os.O_CLOEXEC)": "a cgroup",
     "ocirt.stages.copylink: os.readlink(path)": "a bind's source",
+    "ocirt.stages.criu_images: os.listdir(directory)": "a descriptor",
+    "ocirt.stages.criu_images: os.listdir(shown)": "a descriptor",
     "ocirt.stages.landlock: os.open(path, os.O_PATH | os.O_CLOEXEC)": "by init, whose root is the container's by then",
     "ocirt.stages.namespaces: os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)": "a namespace's file",
     "ocirt.stages.tmpcopyup: os.listdir(origin)": "a descriptor",

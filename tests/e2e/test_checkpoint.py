@@ -24,6 +24,7 @@ pytestmark = pytest.mark.only_ocirt("the part is played for ocirt's use of CRIU"
 
 WHERE = Path("/usr/local/sbin")  # the first place that is searched
 DUMP, RESTORE = 1, 2
+SOFT, FULL = 3, 4  # modes of cgroups
 LOOP = "while :; do echo on; sleep 0.1; done"
 
 
@@ -99,6 +100,7 @@ def test_what_criu_is_told_at_checkpoint(runtime: Runtime, bundle: Bundle, criu:
     assert opts["log_file"] == "dump.log"
     assert opts["config_file"] == "/no/file"
     assert opts["freeze_cgroup"] == str(place.cgroup("freezer") / bundle.id)
+    assert opts["cg_root"]["path"].endswith(f"/{bundle.id}")
     assert opts["tcp_established"] is opts["leave_running"] is opts["orphan_pts_master"] is True
     assert seen["environment"] == {"PATH": ":".join(DIRECTORIES), "LC_CTYPE": "C.UTF-8"}
     assert seen["descriptors"] == [0, 1, 2, 3, 4]  # its socket, and the listing's own
@@ -196,7 +198,45 @@ def test_what_criu_is_told_at_restore(
     assert "opt/data/inner" not in seen["root"]  # what was bound meanwhile is not there any more
     assert [path for path in seen["mounts"] if "criu-root" in path] == [opts["root"]]
     assert f"/{bundle.id}\n" in seen["cgroup"]
-    assert seen["yard"]["pids"] == str(place.cgroup("pids").parent)
+    mounted = place.cgroup("pids").parent.stat()
+    assert seen["yard"]["pids"] == [mounted.st_dev, mounted.st_ino]  # no link: processes look in from another root
+    assert opts["manage_cgroups_mode"] == SOFT
+    criu.plays("refuse")
+    runtime.fails(*words, "--manage-cgroups-mode", "strict", says="I do not want to")
+    assert criu.wait()["opts"]["manage_cgroups_mode"] == FULL
+
+
+def test_strict_mode_wants_a_new_cgroup(
+    runtime: Runtime, bundle: Bundle, criu: Criu, place: Place, host_unchanged: Callable[[], object]
+) -> None:
+    words = make_images(bundle.script("true"))
+    criu.plays("die")
+    (place.cgroup("pids") / bundle.id).mkdir()
+    with host_unchanged():  # type: ignore[attr-defined]
+        result = runtime.fails(*words, "--manage-cgroups-mode", "strict")
+    assert f"the cgroup {place.cgroup('pids') / bundle.id} is there already" in result.last_line
+    (place.cgroup("pids") / bundle.id).rmdir()
+
+
+def test_the_images_of_a_container_in_a_user_namespace(
+    runtime: Runtime, bundle: Bundle, criu: Criu, host_unchanged: Callable[[], object]
+) -> None:
+    """Its root may read what criu is given; on the disk they are root's alone as before."""
+    words = make_images(bundle.user_namespace().script("true"))
+    images(bundle).chmod(0o700)
+    (images(bundle) / "core-1.img").touch(0o600)
+    criu.plays("refuse")
+    with host_unchanged():  # type: ignore[attr-defined]
+        result = runtime.fails(*words)
+    assert f"(log file: {images(bundle)}/restore.log)" in result.last_line
+    shown = criu.wait()["images"]
+    assert {name: shown[name] for name in (".", "core-1.img")} == {".": 0o755, "core-1.img": 0o644}
+    assert images(bundle).stat().st_mode & 0o777 == 0o700
+    assert (images(bundle) / "core-1.img").stat().st_mode & 0o777 == 0o600
+    runtime.fails(*words, "--auto-dedup", says="--auto-dedup has no effect")
+    (images(bundle) / "parent").symlink_to("../before")
+    with host_unchanged():  # type: ignore[attr-defined]
+        runtime.fails(*words, says="images with a parent cannot be restored into a user namespace")
 
 
 def test_a_restore_in_which_criu_dies(

@@ -26,6 +26,8 @@ def main() -> None:
     assert sys.argv[1] == "swrk"
     sock = socket.socket(fileno=int(sys.argv[2]))
     request = sock.recv(1 << 20)
+    if not request:  # the other side has left already
+        return
     asked = wire.decode("criu_req", request)
     kind = asked["type"]
     if kind == wire.VERSION:
@@ -61,7 +63,8 @@ def see(kind: int, opts: dict[str, Any]) -> None:
         "kind": kind,
         "opts": opts,
         "root": sorted(str(path.relative_to(root)) for path in Path(root).rglob("*")) if kind == wire.RESTORE else [],
-        "yard": {name: os.readlink(f"{yard}/{name}") for name in os.listdir(yard)} if yard else {},
+        "yard": {name: hierarchy(f"{yard}/{name}") for name in os.listdir(yard)} if yard else {},
+        "images": modes(f"/proc/{os.getppid()}/fd/{opts['images_dir_fd']}"),
         "mounts": [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()],
         "cgroup": Path("/proc/self/cgroup").read_text(),
         "environment": dict(os.environ),
@@ -70,6 +73,19 @@ def see(kind: int, opts: dict[str, Any]) -> None:
     temporary = HERE / "seen.new"
     temporary.write_text(json.dumps(seen))
     temporary.rename(HERE / "seen")
+
+
+def hierarchy(path: str) -> str | list[int]:
+    """Where a link leads; what else is there by device and inode."""
+    if os.path.islink(path):
+        return os.readlink(path)
+    found = os.stat(path)
+    return [found.st_dev, found.st_ino]
+
+
+def modes(directory: str) -> dict[str, int]:
+    """Of the directory, as ".", and of what is in it."""
+    return {name: os.stat(f"{directory}/{name}").st_mode & 0o777 for name in (".", *os.listdir(directory))}
 
 
 def answer(sock: socket.socket, kind: int, success: bool = True, **fields: Any) -> None:

@@ -26,6 +26,7 @@ from tests.support.checkpoints import (
     streams,
 )
 from tests.support.host import alive
+from tests.support.podman import IMAGE, Podman
 from tests.support.runtime import ConsoleSocket, Runtime, poll, read_until, wait_for
 from tests.support.units import left_of, show
 
@@ -451,6 +452,106 @@ def test_cgroup_modes(runtime: Runtime, bundle: Bundle, before: Streams, after: 
     restore(runtime, bundle, after, "--manage-cgroups-mode", mode)
     after.ask("b", "2 b")
     runtime.stop(bundle)
+
+
+@pytest.mark.differs(runc="CRIU's yard is in a place that the container's processes do not see", crun="likewise")
+@pytest.mark.parametrize("mode", ["soft", "full", "strict"])
+def test_cgroups_below_its_own(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams, mode: str) -> None:
+    """init has gone to one of them, another process to the other; also where a hierarchy delegates to namespaces."""
+    serving(bundle).namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
+    bundle.script(
+        "cd /sys/fs/cgroup; mkdir init other; sleep 1000 & echo $! >other/cgroup.procs; "
+        "echo $$ >init/cgroup.procs; cd /; exec /bin/service"
+    )
+    run(runtime, bundle, before)
+    before.ask("a", "1 a")
+    own = group_of(bundle).parent
+    look = "cat /proc/1/cgroup /proc/$(pidof sleep)/cgroup"
+    assert runtime.sh(bundle, look) == "0::/init\n0::/other\n"
+    checkpoint(runtime, bundle, "--manage-cgroups-mode", mode)
+    assert not own.exists()
+    restore(runtime, bundle, after, "--manage-cgroups-mode", mode)
+    after.ask("b", "2 b")
+    assert runtime.sh(bundle, look) == "0::/init\n0::/other\n"
+    assert group_of(bundle) == own / "init"
+    assert len((own / "other/cgroup.procs").read_text().split()) == 1
+    runtime.stop(bundle)
+    assert not own.exists()
+
+
+def group_of(bundle: Bundle) -> Path:
+    """The directory of the cgroup that init is in."""
+    return Path("/sys/fs/cgroup") / Path(f"/proc/{bundle.pid}/cgroup").read_text().strip().removeprefix("0::/")
+
+
+@pytest.mark.only_ocirt("the others make the cgroup themselves, and CRIU refuses it")
+def test_strict_mode_wants_a_new_cgroup(
+    runtime: Runtime, bundle: Bundle, before: Streams, after: Streams, host_unchanged: Callable[[], object]
+) -> None:
+    strict = ("--manage-cgroups-mode", "strict")
+    run(runtime, serving(bundle), before)
+    before.ask("a", "1 a")
+    own = group_of(bundle)
+    checkpoint(runtime, bundle)
+    own.mkdir()
+    words = ("restore", "--detach", *strict, "--image-path", str(images(bundle)), "--bundle", str(bundle.path))
+    with host_unchanged():  # type: ignore[attr-defined]
+        said = after.call(runtime, *words, bundle.id, code=1)
+    assert f"the cgroup {own} is there already" in said
+    own.rmdir()
+    restore(runtime, bundle, after, *strict)
+    after.ask("b", "2 b")
+    runtime.stop(bundle)
+
+
+@pytest.mark.only_ocirt("the others leave CRIU with images that the container's root may not read")
+def test_a_user_namespace(runtime: Runtime, bundle: Bundle, before: Streams, after: Streams) -> None:
+    """The container's root reads the images then, and they stay root's alone all the same."""
+    serving(bundle).user_namespace().namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
+    run(runtime, bundle, before)
+    before.ask("a", "1 a")
+    for count, (here, line) in enumerate(((after, "b"), (before, "c")), start=2):
+        checkpoint(runtime, bundle)
+        assert images(bundle).stat().st_mode & 0o77 == 0
+        modes = {path.name: path.stat().st_mode for path in images(bundle).iterdir()}
+        restore(runtime, bundle, here)
+        here.ask(line, f"{count} {line}")
+        assert runtime.sh(bundle, "cat /tmp/count") == f"{count}\n"
+        assert Path(f"/proc/{bundle.pid}/uid_map").read_text().split() == ["0", "100000", "65536"]
+        assert group_of(bundle).stat().st_uid == 100000
+        assert {name: (images(bundle) / name).stat().st_mode for name in modes} == modes
+        os.rename(images(bundle), images(bundle, f"images-{count}"))
+    runtime.stop(bundle)
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Podman]:
+    made = Podman(tmp_path, os.environ.get("OCIRT_RUNTIME", "/usr/local/bin/ocirt"))
+    made.make_image(tmp_path / "root.tar")
+    yield made
+    made("rm", "--all", "--force", "--time", "0")
+    subprocess.run(["umount", "-q", made.storage], check=False, timeout=10)  # podman's own mount, if it has made it
+
+
+@pytest.mark.only_ocirt("podman tells which runtime")
+def test_podman(podman: Podman, tmp_path: Path) -> None:
+    """In place, and from an archive into a container of another name."""
+    podman.launch("one", IMAGE, "sh", "-c", "i=0; while sleep 0.1; do i=$((i+1)); echo $i >/count; done")
+
+    def count(name: str) -> int:
+        return int(podman("exec", name, "cat", "/count") or 0)
+
+    poll(lambda: count("one") >= 20, "the count")
+    podman("container", "checkpoint", "one")
+    assert podman.state("one")["Status"] == "exited"
+    podman("container", "restore", "one")
+    assert podman.state("one")["Status"] == "running"
+    reached = count("one")
+    assert reached >= 20
+    podman("container", "checkpoint", "--export", str(tmp_path / "one.tar"), "one")
+    podman("rm", "one")
+    podman("container", "restore", "--import", str(tmp_path / "one.tar"), "--name", "two")
+    assert count("two") >= reached
 
 
 def test_a_configuration_file_of_criu(runtime: Runtime, bundle: Bundle, before: Streams) -> None:

@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ocirt.config.views import Config
 from ocirt.criu.mounts import parse_mountinfo
 from ocirt.errors import StateError, UsageError
+from ocirt.host import Host
 from ocirt.process.checkpoint import (
+    cgroup_roots,
     external_namespaces,
     require_checkpointable,
     standard_streams,
@@ -91,3 +95,35 @@ def test_namespaces_that_were_joined() -> None:
     number = os.stat("/proc/self/ns/net").st_ino
     assert external_namespaces(config, os.getpid()) == [f"net[{number}]:extRootNetNS"]
     assert external_namespaces(Config({"ociVersion": "1.3.0"}), os.getpid()) == []
+
+
+OWN = "4:cpu,cpuacct:/me/web/init\n1:name=systemd:/me/web\n3:pids:/elsewhere\n2:devices:/me/webs\n0::/me/web\n"
+
+
+@pytest.mark.parametrize(
+    ("paths", "found"),
+    [
+        ({}, []),
+        ({"": "/cg/unified/me/web"}, [("", "/me/web")]),
+        (
+            {
+                "cpu": "/cg/cpu,cpuacct/me/web",
+                "name=systemd": "/cg/systemd/me/web",
+                "pids": "/cg/pids/me/web",
+                "devices": "/cg/devices/me/web",
+            },
+            [("cpu,cpuacct", "/me/web"), ("name=systemd", "/me/web")],
+        ),
+    ],
+)
+def test_the_containers_own_cgroups(
+    monkeypatch: pytest.MonkeyPatch, paths: dict[str, str], found: list[tuple[str, str]]
+) -> None:
+    """Where init is in or below; /me/webs and /elsewhere are others."""
+    controllers = {"cpu": "cpu,cpuacct", "cpuacct": "cpu,cpuacct", "name=systemd": "systemd"}
+    mounts = {name: f"/cg/{controllers.get(name, name)}" for name in (*controllers, "pids", "devices")}
+    host = Host(cgroup="hybrid", cgroup_mounts=mounts, unified_mount="/cg/unified")
+    monkeypatch.setattr("ocirt.process.checkpoint.os.read_text", {"/proc/7/cgroup": OWN}.get)
+    manager = SimpleNamespace(paths=paths) if paths else None
+    container: Any = SimpleNamespace(pid=7, manager=lambda: manager)
+    assert cgroup_roots(container, host) == [{"ctrl": name, "path": path} for name, path in found]

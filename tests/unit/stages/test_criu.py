@@ -19,6 +19,7 @@ from ocirt.stages.criu import (
     ExecuteCriu,
     MakeMountPoint,
     MakeRootReadonly,
+    MountYard,
     prepare_root,
 )
 from tests.support.recorder import kernel_error, recorded_box
@@ -104,6 +105,25 @@ def test_criu_gets_its_socket_and_the_namespaces_and_nothing_else() -> None:
         ("set_inheritable", 11, True),
         ("set_inheritable", 12, True),
         ("execve", "/usr/sbin/criu", "image"),
+    ]
+
+
+def test_the_yard_is_made_of_mounts() -> None:
+    """A link would lead a process that is being restored to what its own root has of that name."""
+    box, kernel = recorded_box(open_tree=[21, 22], move_mount=[None, kernel_error(errno.ENOENT, "move_mount")])
+    step = MountYard("/run/x/criu-yard", {"cpu": "/cg/cpu", "unified": "/cg/unified"})
+    with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
+        step.apply(box)
+    assert kernel.calls == [
+        ("mount", "tmpfs", "/run/x/criu-yard", "tmpfs", f.MS_NOSUID | f.MS_NODEV | f.MS_NOEXEC, "mode=700"),
+        ("mkdirat", f.AT_FDCWD, "/run/x/criu-yard/cpu", 0o700),
+        ("open_tree", f.AT_FDCWD, "/cg/cpu", f.OPEN_TREE_CLONE),
+        ("move_mount", 21, "", f.AT_FDCWD, "/run/x/criu-yard/cpu"),
+        ("close", 21),
+        ("mkdirat", f.AT_FDCWD, "/run/x/criu-yard/unified", 0o700),
+        ("open_tree", f.AT_FDCWD, "/cg/unified", f.OPEN_TREE_CLONE),
+        ("move_mount", 22, "", f.AT_FDCWD, "/run/x/criu-yard/unified"),
+        ("close", 22),
     ]
 
 
