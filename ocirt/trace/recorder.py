@@ -187,7 +187,7 @@ class Memory:
         else:
             fd = os.open(FILE, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory)
             try:
-                os.truncate(fd, size)
+                os.posix_fallocate(fd, 0, size)  # a page that the disk has no room for would end who writes to it
                 memory = mmap.mmap(fd, size)
             finally:
                 os.close(fd)

@@ -104,6 +104,25 @@ def test_a_full_disk_below_root(runtime: Runtime, waiting: Bundle, host_unchange
     assert worked[-1]
 
 
+def test_a_full_disk_below_root_with_a_trace(
+    runtime: Runtime, waiting: Bundle, host_unchanged: Callable, tmp_path: Path
+) -> None:
+    """What init writes to is memory in a file there: a page that cannot be had must be missed before init is born."""
+    trace = tmp_path / "trace.json"
+    with host_unchanged():
+        worked = []
+        for size in range(12, 80, 4):
+            runtime.root.mkdir(exist_ok=True)
+            with small_disk(runtime.root, size):
+                found = runtime.call(
+                    "create", "--bundle", str(waiting.path), waiting.id, options=("--trace", str(trace))
+                )
+                worked.append(works_or_is_refused(runtime, found))
+                runtime.call("delete", "--force", waiting.id)
+    assert not worked[0]
+    assert worked[-1]
+
+
 def fill(path: Path) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
     with pytest.raises(OSError, match="No space"):
