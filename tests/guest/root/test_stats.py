@@ -22,8 +22,8 @@ def waited(text: str) -> dict[tuple[str, str], float]:
 
 
 def test_pressure_and_throttling(runtime: Runtime, bundle: Bundle) -> None:
-    """A process with a hundredth of a CPU waits for one."""
-    bundle.resources(memory={"limit": 64 * MIB}, cpu={"quota": 1000, "period": 100000})
+    """A process with a fifth of a CPU waits for one; init is set up with no more."""
+    bundle.resources(memory={"limit": 64 * MIB}, cpu={"quota": 20000, "period": 100000})
     runtime.launch(bundle.script("while :; do :; done"))
 
     def metrics() -> str:
