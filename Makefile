@@ -148,9 +148,10 @@ spec: ## regenerate validator, views, tables and docs/conformance.md from spec/
 	$(PYTHON) spec/generate.py
 	$(PYTHON) spec/requirements.py
 
-plans: .venv/ready ## rewrite the golden plans and show the difference
+plans: .venv/ready ## rewrite the golden plans, docs/stages.md and its picture, and show the difference
 	OCIRT_REWRITE_PLANS=1 $(VENV)/pytest -q tests/plans || true
-	git --no-pager diff --stat -- tests/plans
+	$(VENV)/python docs/generate_stages.py
+	git --no-pager diff --stat -- tests/plans docs
 
 clean: ## remove what make made in the tree
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info conformance/cache

@@ -1,4 +1,7 @@
-"""Init waits while the runtime, with its own rights and in its own namespaces, does a part of the plan."""
+"""Init waits while the runtime, with its own rights and in its own namespaces, does a part of the plan.
+
+User documentation: unix(7), SOCK_SEQPACKET.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Ask(Step):
-    """question: the name of the stage, place ANSWER, that answers it."""
+    """Ask, and wait for the answer.  question: the name of the stage, place ANSWER, that answers it."""
 
     __slots__ = ("question",)
 

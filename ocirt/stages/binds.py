@@ -101,7 +101,7 @@ def close_named(box: Box, name: str) -> None:
 
 
 class CloseDescriptors(Step):
-    """names: keys in box.fds, as far as they are there.  what: they, in words."""
+    """Close what has served its purpose.  names: keys in box.fds, as far as they are there.  what: they, in words."""
 
     __slots__ = ("names", "what")
 

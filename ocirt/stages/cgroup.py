@@ -1,6 +1,8 @@
 """The container's cgroup: made and limited by the runtime, joined by init itself: the part that v1 and v2 share.
 
 cgroup_v1.py and cgroup_v2.py offer the same functions, for a host of their kind; cgroup_systemd.py those of create.
+
+User documentation: cgroups(7), cgroup_namespaces(7).
 """
 
 from __future__ import annotations

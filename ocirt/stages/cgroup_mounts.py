@@ -1,6 +1,7 @@
 """Mounts of type cgroup: what a container sees of its own control groups.
 
 v1 and hybrid hosts: a tmpfs with one directory per hierarchy.  v2 hosts: the unified hierarchy.
+
 User documentation: cgroups(7), cgroup_namespaces(7).
 """
 

@@ -1,4 +1,7 @@
-"""A container without a cgroup of its own: it stays in the caller's.  Imported for --cgroup-manager disabled only."""
+"""A container without a cgroup of its own: it stays in the caller's.  Imported for --cgroup-manager disabled only.
+
+User documentation: cgroups(7).
+"""
 
 from __future__ import annotations
 

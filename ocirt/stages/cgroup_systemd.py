@@ -5,6 +5,8 @@ for GO the unit is started with its pid and the files are written; then init uns
 
 What init had in memory by then is charged to the runtime, its set-up costs the unit less than 1 MiB: no limit is
 so small that it must be set later.
+
+User documentation: systemd.scope(5), systemd.resource-control(5).
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ birth: clone3(CLONE_INTO_CGROUP) with box.fds["cgroup"].
 
 The memory hierarchy is joined last: what init's set-up touches is charged to the runtime, and a limit of
 a few MiB does not kill it.
+
+User documentation: cgroups(7), clone(2).
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Init is born in its cgroup, by clone3(CLONE_INTO_CGROUP).  Memory and everything else are one cgroup there, and to
 move costs a grace period, 7-15 ms, even for init itself: only when its set-up would hit a limit does it stay
 outside until that is done.
+
+User documentation: cgroups(7), clone(2).
 """
 
 from __future__ import annotations

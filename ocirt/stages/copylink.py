@@ -1,6 +1,8 @@
 """The mount option copy-symlink, crun's and podman's (no-dereference): a bind source that is a link is made again.
 
 Anything else than a symbolic link is bound as ever.
+
+User documentation: symlink(7), symlink(2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a waiting init holds open: nothing of the host (CVE-2016-9962, CVE-2024-21626)."""
+"""What a waiting init holds open: nothing of the host (CVE-2016-9962, CVE-2024-21626).
+
+User documentation: close_range(2).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ LAST_FD = 2**32 - 1
 
 
 class CloseHostDescriptors(Step):
-    """preserve_fds: how many descriptors from 3 on are the program's."""
+    """Close whatever is open and not the program's.  preserve_fds: how many descriptors from 3 on are."""
 
     __slots__ = ("preserve_fds",)
 

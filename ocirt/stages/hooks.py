@@ -1,4 +1,7 @@
-"""Hooks as steps: who runs them and when (config.md, POSIX-platform Hooks)."""
+"""Hooks as steps: who runs them and when (config.md, POSIX-platform Hooks).
+
+User documentation: posix_spawn(3).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ PID_PLACE = "@pid@"
 
 
 class RunHook(Step):
-    """state: JSON text of the container's state with PID_PLACE where the pid goes."""
+    """Run one hook to its end.  state: JSON text of the container's state with PID_PLACE where the pid goes."""
 
     __slots__ = ("call", "seconds", "state")
 

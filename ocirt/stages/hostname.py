@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 class SetHostname(Step):
+    """sethostname(2) in the new UTS namespace."""
+
     __slots__ = ("name",)
 
     def __init__(self, at: str, name: str) -> None:
@@ -27,6 +29,8 @@ class SetHostname(Step):
 
 
 class SetDomainname(Step):
+    """setdomainname(2) in the new UTS namespace."""
+
     __slots__ = ("name",)
 
     def __init__(self, at: str, name: str) -> None:

@@ -3,6 +3,8 @@
 config.md, POSIX-platform User.  The order is the kernel's: the bounding set and the groups need
 privileges, changing the user takes them away (all but what KEEPCAPS keeps), and only then are the
 capability sets brought down to what was asked for.
+
+User documentation: credentials(7), setgroups(2), setresuid(2), setresgid(2).
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ DEFAULT_HOME = "/"
 
 
 class SetUmask(Step):
+    """What the program creates files with: umask(2)."""
+
     __slots__ = ("mask",)
 
     def __init__(self, at: str, mask: int) -> None:
@@ -151,6 +155,8 @@ class SetGroups(Step):
 
 
 class SetGroup(Step):
+    """Real, effective and saved group id: setresgid(2)."""
+
     __slots__ = ("gid", "in_userns")
 
     def __init__(self, at: str, gid: int, in_userns: bool) -> None:
@@ -167,6 +173,8 @@ class SetGroup(Step):
 
 
 class SetUser(Step):
+    """Real, effective and saved user id: setresuid(2)."""
+
     __slots__ = ("uid", "in_userns")
 
     def __init__(self, at: str, uid: int, in_userns: bool) -> None:

@@ -43,6 +43,8 @@ LIMITS = "limits"  # the question, and so the name of the stage that answers
 
 
 class SetRlimit(Step):
+    """One of process.rlimits: prlimit(2)."""
+
     __slots__ = ("name", "soft", "hard")
 
     def __init__(self, at: str, name: str, soft: int, hard: int) -> None:
@@ -63,6 +65,8 @@ def _spell(value: int) -> str:
 
 
 class SetOomScore(Step):
+    """How likely the kernel kills it when memory runs out: proc_pid_oom_score_adj(5)."""
+
     __slots__ = ("score",)
 
     def __init__(self, at: str, score: int) -> None:

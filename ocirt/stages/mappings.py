@@ -25,7 +25,10 @@ TOOL_DEADLINE = 30.0  # seconds; a user database in the network may be slow
 
 
 class WriteMapping(Step):
-    """name: uid_map, gid_map or setgroups; text: its whole content, one write(2)."""
+    """Write one file of init's user namespace, by one write(2).
+
+    name: uid_map, gid_map or setgroups; text: its whole content.
+    """
 
     __slots__ = ("name", "text")
 

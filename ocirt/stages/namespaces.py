@@ -1,4 +1,7 @@
-"""Namespaces: new ones by the flags of clone3, existing ones by setns, and what init does first in them."""
+"""Namespaces: new ones by the flags of clone3, existing ones by setns, and what init does first in them.
+
+User documentation: namespaces(7), clone(2), setns(2), setsid(2).
+"""
 
 from __future__ import annotations
 
@@ -102,6 +105,8 @@ class OpenNamespace(Step):
 
 
 class JoinNamespace(Step):
+    """setns(2) into a namespace of linux.namespaces that has a path."""
+
     __slots__ = ("kind",)
 
     def __init__(self, at: str, kind: str) -> None:
@@ -153,6 +158,8 @@ class HideFromPeers(Step):
 
 
 class NewSession(Step):
+    """A session without a controlling terminal: setsid(2)."""
+
     __slots__ = ()
 
     def __init__(self) -> None:

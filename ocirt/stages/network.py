@@ -1,6 +1,8 @@
 """The container's network: the loopback of a new namespace.
 
 Devices that are moved into it are in network_devices.py.  Everything else is the engine's (CNI) business.
+
+User documentation: network_namespaces(7), netdevice(7).
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 
 class BringLoopbackUp(Step):
+    """A new network namespace has lo, switched off: netdevice(7)."""
+
     __slots__ = ()
 
     def __init__(self, at: str) -> None:

@@ -3,6 +3,8 @@
 The runtime moves them while init waits for GO: a new namespace is there by then, and hooks find the devices in it.
 Nothing brings them back but the undo of a create that fails; after that they belong to the namespace, and whoever
 owns that.
+
+User documentation: rtnetlink(7), ip-link(8).
 """
 
 from __future__ import annotations

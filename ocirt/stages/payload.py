@@ -1,6 +1,8 @@
 """The program: found while there is time to complain, executed in one burst.
 
 config.md, Process; execve(2), execvp(3).
+
+User documentation: execve(2), close_range(2), signal(7).
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3) without PATH
 
 
 class SetNoNewPrivileges(Step):
+    """No execve gives more rights than there are: prctl(2), PR_SET_NO_NEW_PRIVS."""
+
     __slots__ = ()
 
     def __init__(self, at: str) -> None:
@@ -114,6 +118,8 @@ class BuildImage(Step):
 
 
 class ResetSignals(Step):
+    """Every signal at its default action, none blocked: signal(7)."""
+
     __slots__ = ()
 
     def __init__(self) -> None:
@@ -164,6 +170,8 @@ class AnnounceExecution(Step):
 
 
 class Execute(Step):
+    """execve(2); its failure is told, its success is the end of this code."""
+
     __slots__ = ()
 
     def __init__(self, at: str) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 class PivotRoot(Step):
+    """The root file system becomes "/", and the host's is unmounted: pivot_root(2)."""
+
     __slots__ = ()
 
     def __init__(self, at: str) -> None:
@@ -95,6 +97,8 @@ def hide(box: Box, path: str) -> None:
 
 
 class ChangeRoot(Step):
+    """For --no-pivot and without a mount namespace: chroot(2)."""
+
     __slots__ = ()
 
     def __init__(self, at: str) -> None:

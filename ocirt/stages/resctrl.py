@@ -2,6 +2,8 @@
 
 The runtime makes the group before the clone and puts init into it while that waits for GO: whatever init starts is
 born in it.
+
+User documentation: mkdir(2), and the kernel's Documentation/filesystems/resctrl.rst.
 """
 
 from __future__ import annotations

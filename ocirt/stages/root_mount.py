@@ -10,6 +10,8 @@ mounted is mounted on the host, below two mounts on its root directory:
 
 Detaching the two takes along everything mounted below, and nothing else.  They are recorded before they are
 attached, so `delete` finds them whenever create ends.
+
+User documentation: mount_namespaces(7), open_tree(2), umount(2).
 """
 
 from __future__ import annotations

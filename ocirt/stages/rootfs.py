@@ -56,6 +56,8 @@ UMASK = 0o022
 
 
 class SetUmask(Step):
+    """So that what init makes on its way does not depend on the caller: umask(2)."""
+
     __slots__ = ()
 
     def __init__(self) -> None:

@@ -2,6 +2,8 @@
 
 config.md, Linux Process; config-linux.md, Memory policy and Personality.  That the numbers go with each
 other is held by config/checks_process.py and checks_linux.py.
+
+User documentation: sched_setattr(2), ioprio_set(2), personality(2), set_mempolicy(2), sched_setaffinity(2).
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ ALL_CPUS = range(8192)
 
 
 class SetScheduler(Step):
+    """Policy, nice value, priority or deadline: sched_setattr(2)."""
+
     __slots__ = ("policy", "flags", "nice", "priority", "runtime", "deadline", "period")
 
     def __init__(
@@ -97,6 +101,8 @@ class SetIoPriority(Step):
 
 
 class SetPersonality(Step):
+    """The execution domain: personality(2)."""
+
     __slots__ = ("domain",)
 
     def __init__(self, at: str, domain: str) -> None:
@@ -111,6 +117,8 @@ class SetPersonality(Step):
 
 
 class SetMemoryPolicy(Step):
+    """On which nodes memory is allocated: set_mempolicy(2)."""
+
     __slots__ = ("mode", "flags", "nodes")
 
     def __init__(self, at: str, mode: str, flags: int, nodes: tuple[int, ...]) -> None:
@@ -127,6 +135,8 @@ class SetMemoryPolicy(Step):
 
 
 class SetAffinity(Step):
+    """The processors of a process of exec: sched_setaffinity(2)."""
+
     __slots__ = ("cpus",)
 
     def __init__(self, at: str, cpus: tuple[int, ...]) -> None:

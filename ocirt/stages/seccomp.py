@@ -1,5 +1,7 @@
 """seccomp: the compiled filter, loaded as the last act before execve, or, without no_new_privs, while
 init still has CAP_SYS_ADMIN.  Where the stage stands is the plan's business.
+
+User documentation: seccomp(2), prctl(2).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ LISTENER = "listener"  # Box.fds: of a filter with SCMP_ACT_NOTIFY, close-on-exe
 
 
 class LoadFilter(Step):
-    """program: struct sock_filter[]; flags: SECCOMP_FILTER_FLAG_* bits."""
+    """Load the compiled filter, seccomp(2).  program: struct sock_filter[]; flags: SECCOMP_FILTER_FLAG_* bits."""
 
     __slots__ = ("program", "flags")
     confines = True

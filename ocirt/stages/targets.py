@@ -2,6 +2,8 @@
 
 Every rule here answers an attack; see docs/security.md.  The path of a target comes from config.json,
 what lies on it from an image, and another container may change it while we look.
+
+User documentation: openat2(2), statx(2).
 """
 
 from __future__ import annotations

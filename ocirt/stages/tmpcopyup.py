@@ -1,6 +1,8 @@
 """The mount option tmpcopyup: a tmpfs that starts with what the image has at its target.
 
 The tmpfs is filled while it is detached, so nobody sees it half full.
+
+User documentation: tmpfs(5), fsmount(2).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 from ocirt.config.bundle import read_config
 from ocirt.host import Host
 from ocirt.plan import Options, make_plan
+from ocirt.seccomp.watcher import record
 
 HERE = Path(__file__).parent
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
@@ -65,9 +66,8 @@ HOSTS["rootless"] = Host(
 CASES = sorted(path.stem for path in HERE.glob("*.json"))
 
 
-def plan_text(name: str, host: Host) -> str:
-    config = read_config((HERE / f"{name}.json").read_bytes())
-    options = Options(
+def options_of(name: str, host: Host) -> Options:
+    return Options(
         "web1",
         "/bundle",
         no_pivot=name == "no-pivot",
@@ -75,8 +75,13 @@ def plan_text(name: str, host: Host) -> str:
         rootless=host.rootless,
         cgroup_manager=MANAGERS.get(name, "cgroupfs"),
         notify="/run/ocirt/web1/notify" if name == "notify" else "",
+        watch=record("/profiles/web1.json", None, host.machine, host.kernel) if name == "record" else None,
     )
-    return make_plan(config, host, options).describe()
+
+
+def plan_text(name: str, host: Host) -> str:
+    config = read_config((HERE / f"{name}.json").read_bytes())
+    return make_plan(config, host, options_of(name, host)).describe()
 
 
 PLANS = [(name, host) for name in CASES for host in HOSTS if (name in ROOTLESS) == (host == "rootless")]
