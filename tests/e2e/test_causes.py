@@ -420,3 +420,16 @@ def test_what_a_hook_was_called_with(runtime: Runtime, bundle: Bundle, tmp_path:
     record = refusal(runtime, bundle.hook("createRuntime", "/bin/false", "add", "web1"), tmp_path)
     assert record["detail"].startswith("/bin/false add web1, after 0.")
     assert record["detail"].endswith(" s")
+
+
+def test_a_cgroup_of_somebody_else(tmp_path: Path, user: User, bundle: Bundle) -> None:
+    """The directory that is not the user's, and whose it is."""
+    runtime = UserRuntime(tmp_path, user)
+    user.bundle(bundle).linux["cgroupsPath"] = "/nobodys/web1"
+    line = runtime.run(bundle).last_line
+    directory = line.partition(" [/linux/cgroupsPath] - ")[2].partition(" ")[0]
+    mode = os.stat(directory).st_mode & 0o7777
+    assert line.endswith(
+        f" - {directory} belongs to user 0 (mode {mode:04o}): run as root, or have a cgroup delegated"
+        " (systemd-run --user --scope -p Delegate=yes)"
+    )
