@@ -55,12 +55,13 @@ its output; else that of the process which `run` or `exec` waited for, 128 + n w
 CAUSES = """
 ## Causes
 
-When a command has failed, and not before, the machine is asked for what the kernel did not say: which part of a path is
-not there, what keeps the user from it, which loader or interpreter a program needs, which option a file system refuses,
-which limit is reached (`ocirt/diagnosis`). init, which executes nothing any more, stays for that until the runtime ends
-the conversation; its root directory is looked through by descriptor, no link of an image leads out of it and no FIFO or
-device is opened. The cause stands where the remedy would. Where none is found, because the image is closed to who runs
-ocirt or the failure is another one, the table at the end of this page has the remedy.
+When a command has failed, and not before, the machine is asked for what the kernel did not say: which part of a path
+is not there, what keeps the user from it, which loader or interpreter a program needs, which option a file system
+refuses, which limit is reached (`ocirt/diagnosis`, in a child that has five seconds). init, which executes nothing
+any more, stays for that until the runtime ends the conversation; its root directory is looked through by descriptor,
+no link of an image leads out of it and no FIFO or device is opened. The cause stands where the remedy would. Where
+none is found, because the image is closed to who runs ocirt or the failure is another one, the table at the end of
+this page has the remedy.
 
 Below, each bundle fails for one reason; the lines are the last ones that `run` (or `exec`) writes with it. They are
 written by `make errors` (root), and `tests/e2e/test_causes.py` provokes each of them. runc is 1.1.5, crun is 1.8.1;

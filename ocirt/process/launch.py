@@ -109,11 +109,18 @@ def explained(error: OSError | OcirtError, plan: Plan, box: Box) -> OcirtError:
     if record.code in NO_CAUSE or record.errno in SCARCE:
         return record
     log.phase("look for the cause")
-    try:
+
+    def look() -> None:
         from ocirt import diagnosis
-    except (OSError, ImportError, MemoryError):
-        return record
-    diagnosis.explain(record, plan, box)
+
+        diagnosis.explain(record, plan, box)
+
+    try:
+        from ocirt.process import cause
+
+        cause.find(record, look)
+    except (OSError, ImportError, MemoryError):  # the failure is what is to be reported
+        pass
     return record
 
 

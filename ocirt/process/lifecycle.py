@@ -214,11 +214,18 @@ def explain(error: OcirtError, container: Container, config: Config, conversatio
     if error.code == "internal":
         return
     log.phase("look for the cause")
-    try:
+
+    def look() -> None:
         from ocirt import diagnosis
-    except (OSError, ImportError, MemoryError):  # no descriptor, no memory
-        return
-    diagnosis.explain_start(error, container, config, conversation)
+
+        diagnosis.explain_start(error, container, config, conversation)
+
+    try:
+        from ocirt.process import cause
+
+        cause.find(error, look)
+    except (OSError, ImportError, MemoryError):  # the failure is what is to be reported
+        pass
 
 
 def startable_status(container: Container) -> str:

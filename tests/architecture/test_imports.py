@@ -25,6 +25,7 @@ ALLOWED = Path(__file__).with_name("allowed_imports.txt")
 COLD = (
     "ocirt.remedies",
     "ocirt.diagnosis",
+    "ocirt.process.cause",
     "ocirt.config.jsonfault",
     "ocirt.kernel.ffi_public",
 )  # only when something is wrong
