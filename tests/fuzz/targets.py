@@ -1,17 +1,19 @@
 """What untrusted bytes reach, one function each: it returns, or refuses with a code; anything else is a find.
 
 Whose bytes they are: a bundle's author's (json, config, check, process, resources, plan, mount_options, seccomp,
-annotations), an image's (passwd), the container's first process's (conversation, trace_memory), a bus's (dbus), a
-disk's after a crash (record), the host's mount table with names that others chose (mountinfo), those of who asks for
+annotations), an image's (passwd, program), the container's first process's (conversation, trace_memory), a bus's
+(dbus), a disk's after a crash (record), the host's mount table with names that others chose (mountinfo), those of who asks for
 help (trace, secrets).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +34,8 @@ from ocirt.config.bundle import read_config, read_process, read_resources
 from ocirt.config.views import Seccomp
 from ocirt.container import Container
 from ocirt.criu.mounts import parse_mountinfo
+from ocirt.diagnosis import places
+from ocirt.diagnosis import program as diagnosis
 from ocirt.errors import OcirtError
 from ocirt.pipeline import Plan
 from ocirt.plan import Options, make_plan
@@ -143,6 +147,23 @@ def passwd(data: bytes) -> None:
     for uid in (0, 1000, 4294967295):
         os.fsencode(home_of(uid, data))
         assert "\0" not in home_of(uid, data)
+
+
+def program(data: bytes) -> None:
+    """Of an image's program that is not executed: a sentence of a bounded length, or none."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "app")
+        file.write_bytes(data)
+        file.chmod(0o755)
+        root, proc = os.open(directory, os.O_PATH), os.open("/proc", os.O_PATH)
+        try:
+            view = diagnosis.View(root, proc, "self", places.Who(proc, "self"))
+            for number in (errno.ENOENT, errno.ENOEXEC, errno.EACCES):
+                said, _ = diagnosis.cause(view, diagnosis.Call("/app", "/app"), number)
+                assert len(said) < 20 * places.SHOWN
+        finally:
+            os.close(root)
+            os.close(proc)
 
 
 def mountinfo(data: bytes) -> None:
@@ -321,6 +342,7 @@ TARGETS: dict[str, Target] = {
     "seccomp": seccomp,
     "annotations": annotations,
     "passwd": passwd,
+    "program": program,
     "mountinfo": mountinfo,
     "conversation": conversation,
     "dbus": bus,
@@ -364,6 +386,15 @@ EXAMPLES = {
         b"X\n@a{sv} {'a': <[(1, b'b', [byte 0x1], true)]>, \"c\\u00e9\": <@au []>}",
     ],
     "passwd": [b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:\n\nmax:x:4294967295:0:::\n"],
+    "program": [
+        b"#!/usr/bin/env sh\r\n",
+        b"\x7fELF\2\1\1"
+        + bytes(9)
+        + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        + struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, 11, 11, 1)
+        + b"/lib/ld.so\0",
+        b"\x7fELF\1\2\1" + bytes(9) + struct.pack(">HHIIIIIHHHHHH", 2, 20, 1, 0, 52, 0, 0, 52, 32, 1, 0, 0, 0),
+    ],
     "mountinfo": [b"user.slice/a b\0sys/fs/cgroup\0mnt/a\tb\0proc\\"],
     "conversation": [
         b"LOG\0debug\0text\xff\xffASK\0hooks\xff\xffREADY",

@@ -5,8 +5,13 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import pytest
+
+from ocirt.diagnosis import limits
 from ocirt.diagnosis.limits import cause, processes
 from ocirt.errors import OcirtError
+from ocirt.kernel.flags import CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS
+from ocirt.stages.mappings import WriteMapping
 
 
 def files(directory: Path, **texts: str) -> Path:
@@ -63,3 +68,80 @@ def test_cpus_of_the_cgroup_above(tmp_path: Path) -> None:
 def test_what_is_not_known_is_not_told(tmp_path: Path) -> None:
     assert told(refused(tmp_path / "memory.max", errno.EIO)) == ""
     assert told(OcirtError("step-failed", "x", call="mount", errno=errno.EPERM)) == ""
+
+
+def host(monkeypatch: pytest.MonkeyPatch, **texts: str) -> None:
+    """Files of /proc as limits.text() reads them, by the last part of their names."""
+    monkeypatch.setattr(limits, "text", lambda path: texts.get(path.rpartition("/")[2].replace("-", "_"), ""))
+
+
+BIRTH = OcirtError("step-failed", "clone3", call="clone3", errno=errno.ENOSPC)
+
+
+@pytest.mark.parametrize(
+    ("flags", "texts", "says"),
+    [
+        (CLONE_NEWUTS | CLONE_NEWNET, {"max_net_namespaces": "0"}, "the sysctl user.max_net_namespaces is 0"),
+        (CLONE_NEWUTS, {"max_net_namespaces": "0", "max_uts_namespaces": "9"}, ""),
+        (CLONE_NEWUSER, {"max_user_namespaces": "0"}, "the sysctl user.max_user_namespaces is 0"),
+        (CLONE_NEWUSER, {"max_user_namespaces": "60000"}, "user namespaces are 32 deep here"),
+        (CLONE_NEWUSER, {"max_user_namespaces": "5"}, ""),
+    ],
+)
+def test_namespaces(monkeypatch: pytest.MonkeyPatch, flags: int, texts: dict[str, str], says: str) -> None:
+    host(monkeypatch, **texts)
+    told, at = cause(BIRTH, None, {}, flags, 0)
+    assert told.startswith(says)
+    assert bool(told) is bool(says)
+    assert at == ("/linux/namespaces" if says else "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ({"unprivileged_userns_clone": "0"}, "the sysctl kernel.unprivileged_userns_clone is 0, "),
+        (
+            {"apparmor_restrict_unprivileged_userns": "1"},
+            "the sysctl kernel.apparmor_restrict_unprivileged_userns is 1, ",
+        ),
+        ({"unprivileged_userns_clone": "1", "apparmor_restrict_unprivileged_userns": "0"}, ""),
+    ],
+)
+def test_users_who_may_make_no_user_namespace(
+    monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], says: str
+) -> None:
+    host(monkeypatch, **texts)
+    monkeypatch.setattr(limits.os, "geteuid", lambda: 1000)
+    told, _ = cause(OcirtError("step-failed", "", call="clone3", errno=errno.EPERM), None, {}, CLONE_NEWUSER, 1000)
+    assert told.startswith(says)
+    assert bool(told) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("uid", "line", "says"),
+    [
+        (0, "    0:   300 299/299 1000/1000 9000/25000000", "has 1000 of 1000 keys, no disk is full: raise the sysctl"),
+        (0, "    0:   300 299/299 1000/1000 9000/25000000", "kernel.keys.root_maxkeys"),
+        (1000, " 1000:   300 299/299 200/200 9000/20000", "kernel.keys.maxkeys"),
+        (1000, " 1000:   300 299/299 20/200 20000/20000", "has 20000 of 20000 bytes of keys"),
+        (1000, " 1000:   300 299/299 20/200 20000/20000", "kernel.keys.maxbytes"),
+        (1001, " 1000:   300 299/299 20/200 20000/20000", ""),
+    ],
+)
+def test_keys(monkeypatch: pytest.MonkeyPatch, uid: int, line: str, says: str) -> None:
+    host(monkeypatch, key_users=f"    7:     1 1/1 0/200 0/20000\n{line}")
+    told, _ = cause(OcirtError("step-failed", "", call="keyctl", errno=errno.EDQUOT), None, {}, 0, uid)
+    assert says in told
+    assert bool(told) is bool(says)
+
+
+def test_the_line_of_a_map_that_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    host(monkeypatch, gid_map="0 1000 1\n1 100000 65536")
+    step = WriteMapping("/linux/gidMappings", "gid_map", "0 0 1\n1 60000 10000\n")
+    error = OcirtError("step-failed", "", call="write", errno=errno.EPERM)
+    assert cause(error, step, {}, 0, 0) == (
+        "the ids 60000 to 69999 are not mapped where ocirt runs, which has 0 to 0, 1 to 65536: map ids of those",
+        "/linux/gidMappings/1",
+    )
+    step = WriteMapping("/linux/gidMappings", "setgroups", "deny")
+    assert cause(error, step, {}, 0, 0) == ("", "")
