@@ -23,6 +23,7 @@ from ocirt.stages.rootfs import OpenRoot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeVar
 
     from ocirt.box import Box
@@ -64,35 +65,40 @@ class Failure:
 
 def explain(error: OcirtError, plan: Plan, box: Box) -> None:
     """Give the error of a launch its cause, as far as that can be found."""
-    failure = Failure(error, box.pid, getattr(box, "channel", None), box.proc)
-    failure.step = _failed_step(error, plan)
-    failure.controllers = dict(box.manager.paths) if box.manager is not None else {}
-    failure.call = _call_of_plan(plan)
-    root = _first(plan, OpenRoot)
-    failure.root_path = root.path if root is not None else ""
-    failure.clone_flags = plan.clone_flags
-    _explain(failure)
+
+    def failure() -> Failure:
+        found = Failure(error, box.pid, getattr(box, "channel", None), box.proc)
+        found.step = _failed_step(error, plan)
+        found.controllers = dict(box.manager.paths) if box.manager is not None else {}
+        found.call = _call_of_plan(error, plan)
+        root = _first(plan, OpenRoot)
+        found.root_path = root.path if root is not None else ""
+        found.clone_flags = plan.clone_flags
+        return found
+
+    _explain(error, failure)
 
 
 def explain_start(error: OcirtError, container: Container, config: Config, conversation: Channel | None = None) -> None:
     """As explain(), for what init reports in `start`, and for hooks after it."""
-    failure = Failure(error, container.pid, conversation, -1)
-    process = config.process
-    if process is not None:
-        at, name = f"{process.at}/args/0", process.args[0]
-        failure.call = program.Call(name, error.detail, "", process.cwd, process.args, process.env, at)
-    _explain(failure, container)
+
+    def failure() -> Failure:
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        found = Failure(error, container.pid, conversation, proc)
+        manager = container.manager()
+        found.controllers = dict(manager.paths) if manager is not None else {}
+        process = config.process
+        if process is not None:
+            at, name = f"{process.at}/args/0", process.args[0]
+            found.call = program.Call(name, error.detail, "", process.cwd, process.args, process.env, at)
+        return found
+
+    _explain(error, failure)
 
 
-def _explain(failure: Failure, container: Container | None = None) -> None:
-    """container: where there is no box that knows."""
-    error = failure.error
+def _explain(error: OcirtError, failure: Callable[[], Failure]) -> None:
     try:
-        if container is not None:
-            failure.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            manager = container.manager()
-            failure.controllers = dict(manager.paths) if manager is not None else {}
-        text, at = _cause(failure)
+        text, at = _cause(failure())
     except Exception as problem:  # the failure is what is to be reported
         log.debug(f"looking for the cause: {type(problem).__name__}: {problem}")
         return
@@ -160,12 +166,13 @@ def _failed_step(error: OcirtError, plan: Plan) -> Step | None:
     return next((step for step in steps if step.describe() == error.step), None)
 
 
-def _call_of_plan(plan: Plan) -> program.Call | None:
+def _call_of_plan(error: OcirtError, plan: Plan) -> program.Call | None:
+    """What was to be found, or, when execve(2) failed, what was found."""
     look_up, image = _first(plan, LookUpExecutable), _first(plan, BuildImage)
     directory = _first(plan, EnterDirectory)
     if look_up is None or image is None or directory is None:
         return None
-    path = look_up.name if "/" in look_up.name else ""
+    path = error.detail if error.call == "execve" else look_up.name if "/" in look_up.name else ""
     return program.Call(look_up.name, path, look_up.search_path, directory.path, image.args, image.env, look_up.at)
 
 

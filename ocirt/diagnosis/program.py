@@ -122,7 +122,7 @@ def cause(view: View, call: Call, number: int) -> tuple[str, str]:
     try:
         text = missing(found)
         if text:
-            return f"{text}: correct {call.at}, or put the program into the root file system", ""
+            return f"{text}: correct {call.at}, or put the program there", ""
         if found.end:  # we may not look ourselves
             return "", ""
         if stat.S_ISDIR(found.status.st_mode):
@@ -267,9 +267,9 @@ def _interpreter_cause(view: View, call: Call, found: Walk, name: str, kind: str
     try:
         text = missing(wanted)
         if text:
-            remedy = "correct that line, or put it into the root file system"
+            remedy = "correct that line, or put it there"
             if kind == "loader":
-                remedy = "put the C library that it was linked with into the root file system, or link it statically"
+                remedy = "put the C library that it was linked with there, or link it statically"
             return f"{shown(found.path)} needs the {kind} {shown(name)}: {text}: {remedy}"
         text = "" if wanted.end else _file_cause(view, call, wanted, number, depth + 1)
         return f"{shown(found.path)} needs the {kind} {shown(name)}: {text}" if text else ""
@@ -350,7 +350,7 @@ def _not_in_path(view: View, call: Call) -> str:
                 if text:
                     return text
             elif found.links and missing(found):
-                return f"{missing(found)}: put it into the root file system"
+                return f"{missing(found)}: put it there"
             elif os.path.split(os.path.join(call.cwd, directory))[1] == found.name:
                 gone.append(directory)
         finally:

@@ -30,13 +30,13 @@ EXPECTED = {
     "no_such_program": (
         "executable",
         "/process/args/0",
-        "/opt/app is not there, /opt is: correct /process/args/0, or put the program into the root file system",
+        "/opt/app is not there, /opt is: correct /process/args/0, or put the program there",
     ),
     "dangling_link": (
         "executable",
         "/process/args/0",
         "/bin/server is a link to /usr/lib/server/main: /usr/lib is not there, /usr is: correct /process/args/0,"
-        " or put the program into the root file system",
+        " or put the program there",
     ),
     "not_in_path": (
         "executable",
@@ -61,8 +61,7 @@ EXPECTED = {
     "a_file_on_the_way": (
         "executable",
         "/process/args/0",
-        "/etc/passwd, on the way, is of type file: correct /process/args/0, or put the program into the root"
-        " file system",
+        "/etc/passwd, on the way, is of type file: correct /process/args/0, or put the program there",
     ),
     "closed_directory": (
         "executable",
@@ -100,19 +99,19 @@ EXPECTED = {
         "executable",
         "/process/args/0",
         "/app needs the interpreter /usr/bin/python3: /usr/bin/python3 is not there, /usr/bin is: correct that"
-        " line, or put it into the root file system",
+        " line, or put it there",
     ),
     "no_loader": (
         "executable",
         "/process/args/0",
         "/app needs the loader /lib64/ld-linux-x86-64.so.2: /lib64 is not there: put the C library that it was"
-        " linked with into the root file system, or link it statically",
+        " linked with there, or link it statically",
     ),
     "interpreter_without_loader": (
         "executable",
         "/process/args/0",
         "/app needs the interpreter /bin/bash: /bin/bash needs the loader /lib64/ld-linux-x86-64.so.2: /lib64 is"
-        " not there: put the C library that it was linked with into the root file system, or link it statically",
+        " not there: put the C library that it was linked with there, or link it statically",
     ),
     "wrong_machine": (
         "executable",
@@ -145,7 +144,7 @@ EXPECTED = {
     "exec_of_nothing": (
         "executable",
         "/args/0",
-        "/usr/bin/bash is not there, /usr/bin is: correct /args/0, or put the program into the root file system",
+        "/usr/bin/bash is not there, /usr/bin is: correct /args/0, or put the program there",
     ),
     "directory_is_a_file": (
         "step-failed",
@@ -285,7 +284,7 @@ EXPECTED = {
         "hook",
         "/hooks/startContainer/0",
         "/setup needs the interpreter /usr/bin/python3: /usr/bin/python3 is not there, /usr/bin is: correct that"
-        " line, or put it into the root file system",
+        " line, or put it there",
     ),
 }
 
@@ -325,6 +324,18 @@ def test_start_tells_the_same_as_run_and_the_container_has_ended(
     result = runtime.fails("start", bundle.id)
     assert result.last_line.endswith(" - " + EXPECTED["no_interpreter"][2])
     assert runtime.status(bundle) == "stopped"
+
+
+def test_a_program_that_exec_found_in_path(runtime: Runtime, bundle: Bundle, place: Place) -> None:
+    """It was found: why it is not executed is another question than where it is."""
+    Scene(bundle, place).program("/bin/app", b"#!/usr/bin/python3\n")
+    runtime.run_detached(bundle.script("exec sleep 1000"))
+    result = runtime.exec(bundle, "ID", "app")
+    runtime.stop(bundle)
+    assert result.last_line.endswith(
+        "exec: exec /bin/app: no such file or directory [/args/0] - /bin/app needs the interpreter /usr/bin/python3:"
+        " /usr/bin/python3 is not there, /usr/bin is: correct that line, or put it there"
+    )
 
 
 def test_a_user_other_than_root(tmp_path: Path, user: User, bundle: Bundle, place: Place) -> None:
@@ -392,8 +403,7 @@ def test_links_to_each_other(runtime: Runtime, bundle: Bundle, place: Place, tmp
     record = refusal(runtime, bundle.args("/a"), tmp_path)
     assert (record["code"], record["pointer"], record["errno"]) == ("executable", "/process/args/0", 40)
     assert record["remedy"] == (
-        "/a is a link to /b: the links on the way lead to each other: correct /process/args/0, or put the program into"
-        " the root file system"
+        "/a is a link to /b: the links on the way lead to each other: correct /process/args/0, or put the program there"
     )
 
 
@@ -402,7 +412,7 @@ def test_names_of_the_image_are_cut(runtime: Runtime, bundle: Bundle, place: Pla
     record = refusal(runtime, bundle, tmp_path)
     cut = "/" + "x" * 199 + "..."
     assert record["remedy"] == (
-        f"/app needs the interpreter {cut}: {cut} is not there: correct that line, or put it into the root file system"
+        f"/app needs the interpreter {cut}: {cut} is not there: correct that line, or put it there"
     )
 
 
@@ -412,7 +422,7 @@ def test_hooks_of_the_host(runtime: Runtime, bundle: Bundle, kind: str, tmp_path
     assert (record["code"], record["pointer"], record["remedy"]) == (
         "hook",
         f"/hooks/{kind}/0",
-        f"/nonesuch is not there: correct /hooks/{kind}/0, or put the program into the root file system",
+        f"/nonesuch is not there: correct /hooks/{kind}/0, or put the program there",
     )
 
 

@@ -41,8 +41,8 @@ def elf(loader: bytes, machine: int = 62) -> bytes:
 
 def test_the_loader_is_found(view: View, tmp_path: Path) -> None:
     assert why(view, tmp_path, elf(b"/lib/ld.so"), errno.ENOENT) == (
-        "/app needs the loader /lib/ld.so: /lib is not there: put the C library that it was linked with into the root"
-        " file system, or link it statically"
+        "/app needs the loader /lib/ld.so: /lib is not there: put the C library that it was linked with there,"
+        " or link it statically"
     )
 
 
