@@ -195,7 +195,7 @@ def picture(stages: dict[Place, list[Step]]) -> str:
     drawing.label("init", "init: the container's first process", "lane")
     drawing.y += HEIGHT
     drawing.boxes("runtime", names(HOST))
-    drawing.arrow("clone3; by a joiner:")
+    drawing.arrow("clone3, or by a joiner")
     drawing.boxes("init", [f"joiner: {name}" for name in names(JOINER)])
     drawing.boxes("runtime", names(BESIDE))
     drawing.arrow("GO")
@@ -215,7 +215,7 @@ def picture(stages: dict[Place, list[Step]]) -> str:
     drawing.y += HEIGHT
     drawing.arrow("GO")
     drawing.boxes("init", names(START))
-    drawing.arrow("end of the conversation: running", back=True)
+    drawing.arrow("closed by execve: running", back=True)
     drawing.label("init", "execve: the program", "lane")
     drawing.y += HEIGHT
     return drawing.svg()
