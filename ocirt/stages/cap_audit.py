@@ -2,6 +2,8 @@
 
 Two counters for each capability, of init from its execve on and of all that it begins.  Nothing is sampled, so nothing
 can be lost, and there is nothing to be removed.
+
+User documentation: perf_event_open(2), capabilities(7).
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 They are root's alone, and their owner changes in the middle: the restored process is root of the host at first, of the
 container later.  So criu gets them with other modes, by an overlay that nobody else sees; on the disk nothing changes,
 and no content is copied.  Source: CRIU 3.17, open_image(); overlayfs.rst, "Metadata only copy up".
+
+User documentation: criu(8), mount(2).
 """
 
 from __future__ import annotations

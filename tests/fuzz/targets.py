@@ -2,8 +2,8 @@
 
 Whose bytes they are: a bundle's author's (json, config, check, process, resources, plan, mount_options, seccomp,
 annotations), an image's (passwd, program), the container's first process's (conversation, trace_memory), a bus's
-(dbus), a disk's after a crash (record), the host's mount table with names that others chose (mountinfo), those of who asks for
-help (trace, secrets).
+(dbus), a disk's after a crash (record), the host's mount table with names that others chose (mountinfo), those of who
+asks for help (trace, secrets).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from ocirt.config.bundle import read_config
 from ocirt.host import Host
 from ocirt.plan import Options, make_plan
 from ocirt.seccomp.watcher import record
+from ocirt.stages.cap_audit import Audit
 
 HERE = Path(__file__).parent
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
@@ -76,6 +77,7 @@ def options_of(name: str, host: Host) -> Options:
         cgroup_manager=MANAGERS.get(name, "cgroupfs"),
         notify="/run/ocirt/web1/notify" if name == "notify" else "",
         watch=record("/profiles/web1.json", None, host.machine, host.kernel) if name == "record" else None,
+        audit=Audit() if name == "record" else None,
     )
 
 
