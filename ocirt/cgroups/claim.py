@@ -45,7 +45,7 @@ def make_and_lock(directory: str, made: list[str]) -> int:
             fd = lock(directory)
         finally:
             if above >= 0:
-                unlock(above)
+                os.close(above)  # nobody has a duplicate; what could fail here would lose fd, and keep its lock
         if fd >= 0:
             return fd
 

@@ -121,6 +121,7 @@ def rehearsed(
     """The scenario's bundle, saved: what tells what is left of it, and the events of a run without a fault."""
     scenario.shape(bundle)
     bundle.save()
+    runtime.root.mkdir(exist_ok=True)  # as every run but the first finds it: the calls are counted
     try:
         remains = Remains(place, runtime, bundle)
         scenario.prepare(runtime, bundle)
