@@ -207,7 +207,10 @@ class Container:
 
     def unlock(self) -> None:
         """End what make() or lock() began: other commands may work on the container."""
-        fcntl.flock(self.dirfd, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(self.dirfd, fcntl.LOCK_UN)
+        except OSError:
+            pass  # what was to be done is done, and must not look as if it had failed: the lock ends with the process
         self.locked = False
 
     def lock(self, seconds: float = LOCK_DEADLINE) -> Lock:
