@@ -89,6 +89,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "plan": (
         ("ocirt plan --bundle web", "every step of create"),
         ("ocirt --systemd-cgroup plan --bundle web web1", "with systemd's cgroups, for this ID"),
+        ("ocirt plan --bundle old --diff new", "what another bundle would do otherwise"),
     ),
     "trace": (
         ("ocirt trace view start.json", "a chart of what ocirt --trace start.json start web1 has written"),

@@ -51,8 +51,8 @@ own which leaves nothing behind.""",
 Prints what `ocirt --trace FILE COMMAND` has recorded: each stage and step of the runtime and of the container's first
 process on one time line, with how long it took.""",
     "plan": """\
-Prints every step that create would take, in order, and where it would run. Nothing is done, and nobody needs to be
-root.""",
+Prints every step that create would take, in order, and where it would run; with --diff what another bundle would do
+otherwise, as diff -u, with exit status 1 if there is anything. Nothing is done, and nobody needs to be root.""",
     "check": """\
 Reads the config.json of a bundle, or the file that is named, or with - standard input, and says everything that is
 wrong or dangerous in it: FILE:LINE:COLUMN: LEVEL: SENTENCE [JSON POINTER] (CODE) - REMEDY. An error is what create
