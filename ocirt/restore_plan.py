@@ -60,7 +60,7 @@ def require_restorable(config: Config) -> None:
 
     The mounts of a container without a mount namespace are the host's; CRIU 4.2 does not know of id-mapped mounts and
     of binds of links, and would bind what it finds by the source's path; devices of the network and groups of resctrl
-    are nowhere in the images.
+    are nowhere in the images.  The rules of Landlock cannot be read from a process: it would come back without.
     """
     if not has_mount_namespace(config):
         raise OcirtError(
@@ -75,6 +75,11 @@ def require_restorable(config: Config) -> None:
         for word in ("src-nofollow", "dest-nofollow"):
             if word in mount.options:
                 raise OcirtError("unsupported", f"a container with {word} cannot be checkpointed", at=mount.at)
+    for name in config.annotations:
+        if name.startswith("ocirt.landlock."):
+            raise OcirtError(
+                "unsupported", "a container with Landlock rules cannot be checkpointed", at=f"/annotations/{name}"
+            )
     linux = config.linux
     if linux is not None and (linux.net_devices or linux.intel_rdt):
         name = "netDevices" if linux.net_devices else "intelRdt"

@@ -23,6 +23,7 @@ COLOURS = {ERROR: "red", ADVICE: "yellow"}
 def text(file: str, findings: list[Finding], colour: bool) -> str:
     """`file:line:column: level: what [pointer] (code) - remedy`, a line each, and how many."""
     lines = []
+    file = log.printable(file)
     for one in findings:
         place = colours.paint(f"{file}:{one.line}:{one.column}:", "bold", colour)
         level = colours.paint(f"{one.level}:", COLOURS[one.level], colour)

@@ -29,7 +29,7 @@ MISSING, FILE, LOOP, CLOSED = "missing", "file", "loop", "closed"
 class Walk:
     """What was found on the way.
 
-    passed: (path, status) of each directory, the root first.  links: (path, target) in the order they were met.
+    passed: (path, status) of each directory in which a name was found, in order.  links: (path, target), in order.
     path: what was reached last; fd: its O_PATH descriptor; status: of it.
     end: "" when the whole path is there; MISSING: `name` is not in `path`; FILE: `path` is no directory and `name` was
     to come; LOOP: too many links; CLOSED: we may not look ourselves.
@@ -85,7 +85,6 @@ def _step(found: Walk, parts: list[str], fds: list[int]) -> None:
     if part == "..":
         if len(fds) > 1:
             os.close(fds.pop())
-            found.passed.pop()
             found.path = os.path.split(found.path)[0]
         return
     try:
@@ -94,11 +93,11 @@ def _step(found: Walk, parts: list[str], fds: list[int]) -> None:
         found.end = MISSING if error.errno in (errno.ENOENT, errno.ENAMETOOLONG) else CLOSED
         found.name = part
         return
+    found.passed.append((found.path, status))
     here = os.path.join(found.path, part)
     if stat.S_ISLNK(kernel.fstat(fd).st_mode):
         _follow(found, parts, fds, fd, here)
         return
-    found.passed.append((found.path, status))
     fds.append(fd)
     found.path = here
 
@@ -117,7 +116,6 @@ def _follow(found: Walk, parts: list[str], fds: list[int], link: int, here: str)
             os.close(fd)
         del fds[1:]
         found.path = "/"
-        found.passed.clear()
     parts += _parts(target)
 
 

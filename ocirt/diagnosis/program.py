@@ -266,7 +266,7 @@ def _interpreter_cause(view: View, call: Call, found: Walk, name: str, kind: str
     wanted = walk(view.root, os.path.join(call.cwd, name))
     try:
         text = missing(wanted)
-        if text:
+        if text and number != errno.EACCES:
             remedy = "correct that line, or put it there"
             if kind == "loader":
                 remedy = "put the C library that it was linked with there, or link it statically"

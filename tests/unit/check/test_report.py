@@ -37,6 +37,10 @@ def test_text() -> None:
     assert report.text("-", FOUND[1:] * 2, False).splitlines()[-1] == "-: 2 pieces of advice"
 
 
+def test_a_file_s_name_does_not_control_the_terminal() -> None:
+    assert "\x1b" not in report.text("\x1b]0;x\x07/config.json", FOUND, False)
+
+
 def test_colours_are_for_the_place_and_the_level() -> None:
     plain, painted = report.text("f", FOUND, False), report.text("f", FOUND, True)
     assert painted.startswith('\x1b[1mf:2:7:\x1b[0m \x1b[1;31merror:\x1b[0m a "b"')

@@ -106,6 +106,23 @@ def test_walk(view: View, tmp_path: Path, path: str, end: str, text: str) -> Non
     assert (found.end, missing(found)) == (end, text)
 
 
+def test_a_closed_directory_before_an_absolute_link_is_seen(view: View, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name in ("private", "bin"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "private").chmod(0o700)
+    (tmp_path / "private/l").symlink_to("/bin/x")
+    (tmp_path / "bin/x").write_bytes(b"#!/bin/sh\n")
+    (tmp_path / "bin/x").chmod(0o755)
+    view.who.uid, view.who.gid, view.who.groups, view.who.effective = 1000, 1000, set(), 0
+    text = cause(view, Call("/private/l", "/private/l", at="/process/args/0"), errno.EACCES)[0]
+    assert text.startswith("/private (mode 0700, of user 0 and group 0) does not let user 1000 pass: "), text
+
+
+def test_what_is_missing_is_not_why_access_is_denied(view: View, tmp_path: Path) -> None:
+    assert "is not there" not in why(view, tmp_path, b"#!/bin/nonesuch\n", errno.EACCES)
+
+
 def test_a_path_without_end(view: View, tmp_path: Path) -> None:
     """Links that multiply: each is followed, and forty are enough."""
     (tmp_path / "more").symlink_to("more/more/more/more")

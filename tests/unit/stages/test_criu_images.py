@@ -73,6 +73,13 @@ def test_a_parent_is_refused(tmp_path: Path) -> None:
     assert kernel.names() == ["openat", "close"]
 
 
+def test_rules_of_landlock_cannot_be_restored() -> None:
+    annotations = {"ocirt.landlock.ro": "/usr"}
+    with pytest.raises(OcirtError, match="with Landlock rules cannot be checkpointed") as caught:
+        require_restorable(config({"type": "mount"}, annotations=annotations))
+    assert (caught.value.code, caught.value.at) == ("unsupported", "/annotations/ocirt.landlock.ro")
+
+
 @pytest.mark.parametrize("word", ["src-nofollow", "dest-nofollow"])
 def test_links_that_are_bound_cannot_be_restored(word: str) -> None:
     mount = {"destination": "/a", "source": "/b", "options": ["bind"]}
