@@ -68,7 +68,7 @@ mounts.DIRECTORY_ONLY = ()
 NUL_IS_TEXT = """
 from ocirt.config import checks
 from ocirt.kernel import ffi
-checks.no_nul = lambda value, at: None
+checks.nul_faults = lambda value, at: ()
 ffi.path = lambda name: name.encode() if isinstance(name, str) else name
 """
 INHERITABLE = """
