@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import _stat as stat  # the public module is Python: 0.1 ms
 import errno
+import re
 import sys
 
 from ocirt import __version__
 from ocirt import system as os
 from ocirt.config import jsontext
-from ocirt.config.bundle import read_config
+from ocirt.config.bundle import MAX_SIZE, read_config
 from ocirt.container import CONFIG, RECORD, Container
 from ocirt.errors import OcirtError, StateError
 from ocirt.host import probe_host
@@ -36,8 +38,11 @@ MACHINE = (
     *("/proc/sys/kernel/seccomp/actions_avail", "/proc/sys/user/max_user_namespaces", "/proc/key-users"),
 )
 OF_INIT = ("status", "cgroup", "mountinfo", "limits", "uid_map", "gid_map", "oom_score_adj", "wchan", "stack")
-# Where engines let the runtime write: containerd into the bundle, podman beside the files that it binds.
+# Where engines let the runtime write: containerd into the bundle, podman beside these files that it binds.
 LOGS = ("log.json", "oci-log")
+PODMANS = ("hostname", "hosts", "resolv.conf", ".containerenv")
+# No FIFO may keep us waiting, no terminal become ours.
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Missing(Exception):
@@ -51,18 +56,37 @@ class Report:
         self.redactor = redactor
         self.parts: dict[str, str] = {}
         self.problems: dict[str, str] = {}
-
-    def add(self, name: str, read: Callable[[], str]) -> None:
-        try:
-            self.parts[name] = read()
-        except (OSError, OcirtError, Missing) as error:
-            self.problems[name] = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        self._read: dict[str, tuple[Any, Callable[[Any], str]]] = {}  # name -> what was read, and what hides in it
 
     def json(self, name: str, read: Callable[[], object]) -> None:
-        self.add(name, lambda: jsontext.dump(self.redactor.value(read()), 2) + "\n")
+        self._add(name, read, lambda value: jsontext.dump(self.redactor.value(value), 2) + "\n")
 
     def text(self, name: str, read: Callable[[], str]) -> None:
-        self.add(name, lambda: self.redactor.text(read()))
+        self._add(name, read, self.redactor.text)
+
+    def hide_again(self) -> None:
+        """A part may hold what only a later one told to be a secret."""
+        self.redactor.count = 0
+        self.parts.clear()
+        for name, why in self.problems.items():
+            self.problems[name] = self.redactor.text(why)
+        for name, (value, hide) in self._read.items():
+            self._add(name, lambda value=value: value, hide)  # type: ignore[misc]
+
+    def _add(self, name: str, read: Callable[[], Any], hide: Callable[[Any], str]) -> None:
+        """Whatever is wrong with one part, there are the others."""
+        try:
+            value = read()
+            self.parts[name] = hide(value)
+            self._read[name] = value, hide
+        except Exception as error:
+            if isinstance(error, OSError):
+                why = error.strerror or str(error)
+            elif isinstance(error, (OcirtError, Missing)):
+                why = str(error)
+            else:
+                why = f"{type(error).__name__}: {error}"
+            self.problems[name] = self.redactor.text(why)
 
 
 class Subject:
@@ -88,20 +112,16 @@ class Subject:
             self.bundle = self.container.record["bundle"]
 
     def config_text(self) -> bytes:
-        return os.read_whole(os.path.join(self.directory or self.bundle, CONFIG))
+        return whole(os.path.join(self.directory or self.bundle, CONFIG))
 
 
 def gather(report: Report, subject: Subject, options: Options, root: str, added: list[str]) -> None:
-    """All parts.  root: where containers are recorded.  added: more files.
-
-    The configuration comes first: what is secret there is looked for in all that follows."""
+    """All parts.  root: where containers are recorded.  added: more files."""
     report.json("config.json", lambda: jsontext.parse(subject.config_text(), CONFIG))
     report.json("versions.json", versions)
     report.text("plan.txt", lambda: plan(subject, options))
     if subject.directory:
-        report.json(
-            "container/record.json", lambda: jsontext.parse(os.read_whole(f"{subject.directory}/{RECORD}"), RECORD)
-        )
+        report.json("container/record.json", lambda: jsontext.parse(whole(f"{subject.directory}/{RECORD}"), RECORD))
     if subject.container is not None:
         _container(report, subject.container)
     for name in LOGS:
@@ -110,15 +130,12 @@ def gather(report: Report, subject: Subject, options: Options, root: str, added:
     report.json("host/probe.json", probe)
     for path in MACHINE:
         report.text(f"host{path}", lambda path=path: end_of(path))  # type: ignore[misc]
-    wanted = (
-        *KERNEL_WORDS,
-        subject.id.lower(),
-        str(subject.container.pid) if subject.container else subject.id.lower(),
-    )
-    report.text("host/kernel.log", lambda: kernel_log(wanted))
+    pid = subject.container.pid if subject.container else 0
+    report.text("host/kernel.log", lambda: kernel_log(KERNEL_WORDS, (subject.id, *([str(pid)] if pid else []))))
     for number, path in enumerate(added):
         name = f"added/{number}-{os.path.basename(path)}"
         report.text(name, lambda path=path: end_of(path, LARGEST_ADDED))  # type: ignore[misc]
+    report.hide_again()
 
 
 def _container(report: Report, container: Container) -> None:
@@ -131,24 +148,33 @@ def _container(report: Report, container: Container) -> None:
 
 
 def log_of(subject: Subject, name: str) -> str:
-    """The first log of that name.  Raises Missing."""
+    """The first log of that name that is a regular file: a link may lead to what nobody may see.  Raises Missing."""
     for directory in log_directories(subject):
         try:
-            return end_of(f"{directory}/{name}")
+            fd = os.open(f"{directory}/{name}", READING | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue
+        try:
+            _only_regular(fd, name)
+            return _end_of(fd, LARGEST)
+        finally:
+            os.close(fd)
     raise Missing("the engine has written none, or elsewhere")
 
 
 def log_directories(subject: Subject) -> list[str]:
-    """The bundle, and where mounts come from that have the container's id in their path."""
+    """The bundle, and the directory of podman's own files: DRIVER-containers/ID/userdata of its storage.
+
+    No other source of a mount: containers may write there, and put a log in as well."""
     try:
         config = jsontext.parse(subject.config_text(), CONFIG)
     except (OSError, OcirtError):
         config = None
     mounts = config.get("mounts") if isinstance(config, dict) else None
     sources = [mount.get("source") for mount in (mounts if isinstance(mounts, list) else ()) if isinstance(mount, dict)]
-    found = [os.path.split(one)[0] for one in sources if isinstance(one, str) and f"/{subject.id}/" in one]
+    podmans = re.compile(rf"(/.*/[a-z0-9]+-containers/{re.escape(subject.id)}/userdata)/([^/]*)", re.DOTALL)
+    matches = [podmans.fullmatch(source) for source in sources if isinstance(source, str)]
+    found = [match[1] for match in matches if match is not None and match[2] in PODMANS]
     return list(dict.fromkeys(directory for directory in (subject.bundle, *found) if directory))
 
 
@@ -210,29 +236,68 @@ def probe() -> dict[str, Any]:
     return report.document(*report.try_all())
 
 
-def end_of(path: str, most: int = LARGEST) -> str:
-    """The end of a file, at a line's beginning when it is cut."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)  # no FIFO may keep us waiting
+def whole(path: str) -> bytes:
+    """A regular file.  Raises OSError: EINVAL for another, EFBIG for more than MAX_SIZE bytes."""
+    fd = os.open(path, READING)
     try:
-        data, length = b"", 0
-        while block := os.read(fd, 65536):
-            length += len(block)
-            data = (data + block)[-most:]
+        _only_regular(fd, path)
+        data = _read(fd, MAX_SIZE + 1)
     finally:
         os.close(fd)
-    if length > most:
-        data = b"[...]\n" + data.partition(b"\n")[2]
+    if len(data) > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return data
+
+
+def end_of(path: str, most: int = LARGEST) -> str:
+    """The end of a file, at a line's beginning when it is cut.
+
+    Of what has no size, such as a device and files of procfs, it is the beginning: the end may never come."""
+    fd = os.open(path, READING)
+    try:
+        return _end_of(fd, most)
+    finally:
+        os.close(fd)
+
+
+def _end_of(fd: int, most: int) -> str:
+    status = os.fstat(fd)
+    start = status.st_size - most if stat.S_ISREG(status.st_mode) else 0
+    if start > 0:
+        os.lseek(fd, start, 0)  # SEEK_SET
+        data = b"[...]\n" + _read(fd, most).partition(b"\n")[2]
+    else:
+        data = _read(fd, most + 1)
+        if len(data) > most:
+            data = data[:most].rpartition(b"\n")[0] + b"\n[...]\n"
     return data.decode("utf-8", "replace")
 
 
-def kernel_log(words: tuple[str, ...]) -> str:
-    """The last lines of /dev/kmsg (its own format) with one of these words, in lower case."""
+def _only_regular(fd: int, path: str) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def _read(fd: int, most: int) -> bytes:
+    blocks = []
+    while most and (block := os.read(fd, min(most, 65536))):
+        blocks.append(block)
+        most -= len(block)
+    return b"".join(blocks)
+
+
+def kernel_log(words: tuple[str, ...], names: tuple[str, ...]) -> str:
+    """The last lines of /dev/kmsg (its own format: numbers;message) with one of these.
+
+    words: in lower case, found within others too.  names: found as whole words."""
+    whole_names = [rf"(?<!\w){re.escape(name)}(?!\w)" for name in names]
+    wanted = re.compile("|".join([*map(re.escape, words), *whole_names]), re.IGNORECASE)
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     lines: list[str] = []
     try:
         for record in _records(fd):
             line = record.decode("utf-8", "replace").partition("\n")[0]
-            if any(word in line.lower() for word in words if word):
+            if wanted.search(line.partition(";")[2]):
                 lines = [*lines[1 - KERNEL_LINES :], line]
     finally:
         os.close(fd)

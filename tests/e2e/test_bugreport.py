@@ -22,8 +22,8 @@ def secretive(bundle: Bundle) -> Bundle:
     bundle.process["env"] += [f"DATABASE={SECRETS[0]}"]
     bundle.config["annotations"] = {"io.example/api-token": SECRETS[1], "io.container.manager": "test"}
     bundle.hook("poststop", "/bin/true", f"--password={SECRETS[2]}", env=[f"X={SECRETS[3]}"])
-    podmans = bundle.path / bundle.id
-    podmans.mkdir()
+    podmans = bundle.path / "overlay-containers" / bundle.id / "userdata"
+    podmans.mkdir(parents=True)
     (podmans / "hostname").touch()
     (podmans / "oci-log").write_text("from podman\n")
     bundle.bind(podmans / "hostname", "/etc/hostname")
