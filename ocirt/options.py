@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FLAG, VALUE, LIST = "flag", "value", "list"
 ANY_NUMBER = -1  # of arguments
+STANDARD_STREAM = "-"  # in place of a file's path
 
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")

@@ -8,7 +8,7 @@ from ocirt.config.bundle import open_bundle, read_config
 from ocirt.container import NOTIFY, check_id
 from ocirt.errors import OcirtError, UsageError
 from ocirt.host import probe_host
-from ocirt.options import FLAG, LIST, VALUE, Option
+from ocirt.options import FLAG, LIST, STANDARD_STREAM, VALUE, Option
 from ocirt.plan import Options, make_plan
 from ocirt.process.inherited import close_inherited, listen_fds
 from ocirt.process.lifecycle import Wishes, connect_console, create
@@ -116,7 +116,7 @@ def load_stages(names: list[str]) -> tuple[Extension, ...]:
 
 
 def wanted_watch(config: Config, host: Host, recorded: str, explained: str, detached: bool) -> Watch | None:
-    """What watches the container's system calls.  recorded, explained: paths; explained may be "-".
+    """What watches the container's system calls.  recorded, explained: paths; explained may be STANDARD_STREAM.
 
     Raises UsageError, and what the watch cannot be.
     """
@@ -126,7 +126,7 @@ def wanted_watch(config: Config, host: Host, recorded: str, explained: str, deta
         raise UsageError(
             "--seccomp-record cannot be used with --seccomp-explain: there is nothing denied while recording"
         )
-    if explained == "-" and detached:
+    if explained == STANDARD_STREAM and detached:
         raise UsageError("--seccomp-explain - needs a run in the foreground", remedy="name a file")
     from ocirt.kernel.numbers import ARCHITECTURE
     from ocirt.seccomp import watcher
@@ -162,7 +162,7 @@ def check_console(process: Process | None, console_socket: str, detached: bool) 
 
 
 def absolute_or_dash(path: str) -> str:
-    return path if path == "-" else absolute(path)
+    return path if path == STANDARD_STREAM else absolute(path)
 
 
 def absolute(path: str) -> str:

@@ -21,6 +21,7 @@ TIOCGPTPEER = 0x5441
 _IOVEC = struct.Struct("@PN")
 _MSGHDR = struct.Struct("@PIPNPNi0P")  # struct msghdr: name, its length, iov, its length, control, its length, flags
 _RIGHTS = struct.Struct("@Niii")  # struct cmsghdr and one descriptor: CMSG_LEN(4) bytes
+_DESCRIPTOR = struct.Struct("@i")
 
 
 def _ioctl(name: str, fd: int, request: int, argument: int | bytes) -> int | bytes:
@@ -70,13 +71,33 @@ def set_controlling_terminal(fd: int) -> None:
     _ioctl("TIOCSCTTY", fd, TIOCSCTTY, 0)
 
 
-def send_fd(socket: int, data: bytes, fd: int, flags: int = _socket.MSG_NOSIGNAL) -> None:
-    """sendmsg(2) with one descriptor (SCM_RIGHTS) on a connected unix socket; `socket` stays open.
+class FdMessage:
+    """A message with one descriptor (SCM_RIGHTS) that may be made before the descriptor is there.
 
-    That one call and no other: to make a socket object of a descriptor, Python asks getsockname(2), which a seccomp
-    filter may refuse, or leave to an agent that waits for this very message.
+    What it needs of memory it has then: to get more may take brk(2) or mmap(2), which a seccomp filter may leave to the
+    very process that waits for this message.
     """
-    content, control = buffer(data), buffer(_RIGHTS.pack(_RIGHTS.size, _socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd))
-    vector = buffer(_IOVEC.pack(address_of(content), len(data)))
-    header = _MSGHDR.pack(0, 0, address_of(vector), 1, address_of(control), _RIGHTS.size, 0)
-    syscall("sendmsg", numbers.sendmsg, socket, header, int(flags), detail="SCM_RIGHTS")
+
+    __slots__ = ("_content", "_control", "_header", "_vector")
+
+    def __init__(self, data: bytes) -> None:
+        no_descriptor = -1
+        rights = (_RIGHTS.size, _socket.SOL_SOCKET, _socket.SCM_RIGHTS, no_descriptor)
+        self._content, self._control = buffer(data), buffer(_RIGHTS.pack(*rights))
+        self._vector = buffer(_IOVEC.pack(address_of(self._content), len(data)))
+        vector, control = address_of(self._vector), address_of(self._control)
+        self._header = _MSGHDR.pack(0, 0, vector, 1, control, _RIGHTS.size, 0)
+
+    def send(self, socket: int, fd: int, flags: int) -> None:
+        """sendmsg(2) on a connected unix socket, which stays open.
+
+        That one call and no other: to make a socket object of a descriptor, Python asks getsockname(2), which a filter
+        may refuse, or leave to an agent.
+        """
+        _DESCRIPTOR.pack_into(self._control, _RIGHTS.size - _DESCRIPTOR.size, fd)
+        syscall("sendmsg", numbers.sendmsg, socket, self._header, flags, detail="SCM_RIGHTS")
+
+
+def send_fd(socket: int, data: bytes, fd: int) -> None:
+    """A FdMessage, made and sent."""
+    FdMessage(data).send(socket, fd, _socket.MSG_NOSIGNAL)

@@ -12,7 +12,7 @@ class AuditReport:
     """path: absolute.  audit: for the plan."""
 
     def __init__(self, path: str) -> None:
-        """Raises OSError when nothing could be written there."""
+        """Raises OSError, OcirtError when nothing could be written there."""
         self.audit = Audit()
         self._file = ResultFile(path)
         self._file.check()

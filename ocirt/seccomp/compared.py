@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ocirt.errors import OcirtError
-from ocirt.seccomp.profile import ALL_BITS, ALLOW, ERRNO, LARGEST_DATA, TRACE, Filter
-from ocirt.seccomp.reasons import action_name, describe_action
+from ocirt.seccomp.profile import ALL_BITS, ALLOW, ERRNO, LARGEST_DATA, LOG, TRACE, Filter
+from ocirt.seccomp.reasons import action_name, describe_action, lets_through
 from ocirt.seccomp.sections import ACTION_BITS, BAD_ARCHITECTURE, Choice, sections, settle
 
 TYPE_CHECKING = False
@@ -142,19 +142,32 @@ def merged(profiles: list[tuple[str, Seccomp]], machine: str) -> dict[str, Any]:
 
 def _joined(name: str, meanings: list[Meaning], default: int) -> Meaning:
     """What lets through all that any of them does.  Of two errors the one that a rule gives, not the default's."""
-    if ALLOW in meanings:
-        return ALLOW
-    said = [meaning for meaning in meanings if meaning != default] or [default]
+    through = [meaning for meaning in meanings if _denies_nothing(meaning, default)]
+    for action in (ALLOW, LOG):
+        if action in through:
+            return action
+    said = through or [meaning for meaning in meanings if meaning != default] or [default]
     if all(set(_alternatives(meaning)) == set(_alternatives(said[0])) for meaning in said):
         return said[0]
-    found = dict.fromkeys(one for meaning in said for one in _alternatives(meaning))
-    if all(action == ALLOW for _, action in found):
-        return tuple(found)
+    found = [one for meaning in said for one in _alternatives(meaning)]
+    if all(lets_through(action) for _, action in found):
+        # For the same tests one action, the greater: ALLOW rather than LOG.
+        return tuple(dict(sorted(found, key=_action)).items())
     raise OcirtError(
         "usage",
         f"the profiles deny {name} in different ways: no profile can say both",
         remedy="take the rule that names it out of one of them",
     )
+
+
+def _denies_nothing(meaning: Meaning, default: int) -> bool:
+    if isinstance(meaning, int):
+        return lets_through(meaning)
+    return lets_through(default) and all(lets_through(action) for _, action in meaning)
+
+
+def _action(alternative: Alternative) -> int:
+    return alternative[1]
 
 
 def _alternatives(meaning: Meaning) -> tuple[Alternative, ...]:

@@ -5,10 +5,13 @@ A thread is known by its id; as long as its call waits, no other thread has that
 
 from __future__ import annotations
 
+import select
+
 from ocirt import system as os
 from ocirt.config import jsontext
 from ocirt.kernel.notifications import CONTINUE, still_waits, tgkill
 from ocirt.log import timestamp
+from ocirt.options import STANDARD_STREAM
 from ocirt.seccomp.profile import ERRNO, LARGEST_DATA
 from ocirt.seccomp.reasons import abi_of, action_name
 from ocirt.seccomp.sections import ACTION_BITS
@@ -21,13 +24,12 @@ if TYPE_CHECKING:
     from ocirt.seccomp.reasons import Reasons, Verdict
 
 STDERR = 2
-STANDARD_ERROR = "-"  # as a path
 SIGKILL, SIGSYS = 9, 31
 EPERM = 1
 
 
 class Explainer:
-    """Tells of the calls that it denies.  path: of a file that grows, or "-" for standard error."""
+    """Tells of the calls that it denies.  path: of a file that grows, or STANDARD_STREAM for standard error."""
 
     def __init__(self, path: str, reasons: Reasons) -> None:
         self.path = path
@@ -36,12 +38,12 @@ class Explainer:
         self._made = False
 
     def describe(self) -> str:
-        where = "standard error" if self.path == STANDARD_ERROR else self.path
+        where = "standard error" if self.path == STANDARD_STREAM else self.path
         return f"hear of the calls that the filter denies, and explain each in {where}"
 
     def prepare(self) -> None:
         """Raises OSError."""
-        if self.path == STANDARD_ERROR:
+        if self.path == STANDARD_STREAM:
             return
         # O_NONBLOCK: to open a FIFO would wait for a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -76,6 +78,11 @@ class Explainer:
         """All has been told."""
 
     def _tell(self, call: Notification, verdict: Verdict, status: dict[str, str]) -> None:
+        """A full pipe, or a terminal that is told to wait, gets no line: all whose calls are denied would wait too."""
+        ready = select.poll()
+        ready.register(self.fd, select.POLLOUT)
+        if not ready.poll(0):
+            return
         line = jsontext.dump(self.document(call, verdict, status)) + "\n"
         try:
             os.write(self.fd, line.encode())
@@ -87,7 +94,7 @@ class Explainer:
         errno = {"errno": verdict.action & LARGEST_DATA} if verdict.action & ACTION_BITS == ERRNO else {}
         return {
             "time": timestamp(),
-            "comm": status.get("Name", ""),
+            "comm": status.get("Name", "").encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
             "pid": int(status.get("Tgid") or call.thread),
             "tid": call.thread,
             "syscall": (abi and self.reasons.name(abi, call.number)) or f"{call.number}",
@@ -104,7 +111,7 @@ class Explainer:
 def read_status(thread: int) -> dict[str, str]:
     """/proc/PID/status; empty when the process is gone, or not ours to see."""
     try:
-        lines = os.read_text(f"/proc/{thread}/status").splitlines()
+        lines = os.read_text(f"/proc/{thread}/status").split("\n")  # a name may have other line ends
     except OSError:
         return {}
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ocirt import system as os
 from ocirt.config import jsontext
 from ocirt.config.bundle import read_file
 from ocirt.errors import OcirtError
@@ -25,7 +24,7 @@ MOST = 4096  # different calls; a machine has some 1300 in all its ABIs, and a p
 class Recorder:
     """Lets every call go on, and knows in the end which there were.
 
-    path: the profile's; one that was recorded there before is added to.  Raises OcirtError for another one.
+    path: the profile's; one that was recorded there before is added to.  Raises OcirtError for anything else there.
     """
 
     def __init__(self, path: str, native: Abi) -> None:
@@ -35,14 +34,14 @@ class Recorder:
         self.architectures: set[str] = {native.name}
         self.names: set[str] = set()
         self._seen: set[tuple[int, int]] = set()
-        if os.path.exists(path):
+        if self._file.exists():
             self._add_to(path)
 
     def describe(self) -> str:
         return f"hear of every system call, and write the profile to {self.path}"
 
     def prepare(self) -> None:
-        """What can fail, fails before there is a container.  Raises OSError."""
+        """What can fail, fails before there is a container.  Raises OSError, OcirtError."""
         self._file.check()
 
     def undo(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ocirt.config.views import Seccomp
 
 NAME = "ocirt:seccomp"  # as ps shows it: 15 bytes at most
-STDERR, FIRST, LAST = 2, 3, 2**32 - 1
+FIRST, LAST = 3, 2**32 - 1  # descriptors that are no standard streams
 END_DEADLINE = 10.0  # seconds for the watcher to end when the container has ended
 LONGEST_REPORT = 4096
 

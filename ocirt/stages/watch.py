@@ -61,7 +61,7 @@ class StartWatcher(Step):
 
 class LoadWatchedFilter(LoadFilter):
     """init: one step, for between the filter and the watcher's having its listener no other call may be made: not even
-    the one that --debug makes between two steps.  execve closes what init has of both."""
+    the one that --debug makes between two steps, nor a brk(2) for memory.  execve closes what init has of both."""
 
     __slots__ = ()
 
@@ -72,8 +72,9 @@ class LoadWatchedFilter(LoadFilter):
         return f"{super().describe()}, and send its listener to the watcher"
 
     def apply(self, box: Box) -> None:
-        super().apply(box)
-        box.kernel.send_fd(box.fds.pop(WATCHER), LISTENER.encode(), box.fds.pop(LISTENER), HAND_OVER)
+        message, connection = box.kernel.FdMessage(LISTENER.encode()), box.fds.pop(WATCHER)
+        listener = box.kernel.set_seccomp_filter(self.program, self.flags)  # not into box.fds, which may have to grow
+        message.send(connection, listener, HAND_OVER)
 
 
 def begin(watch: Watch) -> Iterator[Step]:

@@ -58,6 +58,7 @@ WAITS = {
         criu.rpc.Conversation._send: send
         criu.rpc.Conversation.reap: waitpid
         stages.criu.MakeRootReadonly.apply: waitpid
+        kernel.terminals.send_fd: send
         probe.attempt._end: waitpid
         probe.attempt._answer_of: waitpid
         probe.cgroups.birth: waitpid
@@ -92,6 +93,8 @@ WAITS = {
         process.notify.wait_ready: recv
         process.terminal.Terminal.attach: recvmsg
         process.terminal.Terminal.drain: poll
+        seccomp.explained.Explainer._tell: poll
+        stages.watch.LoadWatchedFilter.apply: send
         trace.file._lock: flock
         """,
 }

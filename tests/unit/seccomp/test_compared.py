@@ -15,7 +15,7 @@ from ocirt.config.views import Seccomp
 from ocirt.errors import OcirtError
 from ocirt.seccomp.architectures import ABIS
 from ocirt.seccomp.compared import differences, merged
-from tests.support.profiles import ALLOW, X86_64, Compiled, profile, random_arguments, random_tests, rule
+from tests.support.profiles import ALLOW, DENY, LOG, X86_64, Compiled, profile, random_arguments, random_tests, rule
 
 DOCKER = json.loads((Path(__file__).parents[2] / "configs/seccomp/docker-default.json").read_text())
 NUMBERS = ABIS["SCMP_ARCH_X86_64"].numbers()
@@ -94,6 +94,35 @@ def test_of_two_errors_the_one_that_a_rule_gives() -> None:
 def test_what_no_profile_can_say(second: dict[str, Any], says: str) -> None:
     with pytest.raises(OcirtError, match=says):
         joined(profile(rule("mkdir", "ERRNO", errno=38)), second)
+
+
+WHEN_2, WHEN_3 = (1, "EQ", 2), (1, "EQ", 3)
+
+
+@pytest.mark.parametrize("default", ["LOG", "ALLOW"])
+def test_what_each_denies_alone_is_denied_by_neither(default: str) -> None:
+    denies = [profile(rule(name, "ERRNO", errno=1), default=default, abis=NATIVE) for name in ("mkdir", "rmdir")]
+    whole = Compiled(joined(*denies))
+    assert [whole(NUMBERS[name]) for name in ("mkdir", "rmdir", "read")] == [ALLOW if default == "ALLOW" else LOG] * 3
+
+
+@pytest.mark.parametrize(
+    ("default", "first", "second", "two", "three", "else_"),
+    [
+        ("ERRNO", rule("mkdir", "LOG"), rule("mkdir", "ALLOW", WHEN_2), LOG, LOG, LOG),
+        ("ERRNO", rule("mkdir", "LOG"), rule("mkdir", "ALLOW"), ALLOW, ALLOW, ALLOW),
+        ("ERRNO", rule("mkdir", "LOG", WHEN_3), rule("mkdir", "ALLOW", WHEN_2), ALLOW, LOG, DENY),
+        ("ERRNO", rule("mkdir", "ALLOW", WHEN_2), rule("mkdir", "LOG", WHEN_2), ALLOW, DENY, DENY),
+        ("LOG", rule("mkdir", "ALLOW", WHEN_2), rule("mkdir", "ERRNO", WHEN_3), ALLOW, LOG, LOG),
+        ("LOG", rule("mkdir", "ALLOW", WHEN_2), rule("mkdir", "ALLOW", WHEN_3), ALLOW, ALLOW, LOG),
+    ],
+)
+def test_what_is_logged_is_let_through(
+    default: str, first: dict[str, Any], second: dict[str, Any], two: int, three: int, else_: int
+) -> None:
+    parts = [profile(rule("close_range"), one, default=default, abis=NATIVE) for one in (first, second)]
+    whole = Compiled(joined(*parts))
+    assert [whole(NUMBERS["mkdir"], 0, mode) for mode in (2, 3, 4)] == [two, three, else_]
 
 
 @pytest.mark.parametrize("seed", range(40))

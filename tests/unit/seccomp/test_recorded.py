@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pytest
+
+from ocirt.errors import OcirtError
 from ocirt.kernel.notifications import CONTINUE, Notification
 from ocirt.seccomp.architectures import ABIS
 from ocirt.seccomp.recorded import MOST, Recorder
@@ -45,3 +49,11 @@ def test_numbers_that_are_made_up_are_bounded(tmp_path: Path) -> None:
     for number in range(MOST + 100):
         recorder.answer(Notification(1, 2, 1000 + number, X86_64, (0,) * 6), -1)
     assert len(recorder._seen) == MOST
+
+
+def test_what_is_no_file_is_refused_unopened(tmp_path: Path) -> None:
+    """To open a FIFO would wait for a writer."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OcirtError, match=f"{tmp_path}/fifo is no regular file") as caught:
+        Recorder(str(tmp_path / "fifo"), ABIS["SCMP_ARCH_X86_64"])
+    assert caught.value.code == "usage"
