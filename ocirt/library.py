@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocirt import log
@@ -42,8 +43,10 @@ from ocirt.cli import main
 main()
 """
 PROTECTED = ("create", "exec")  # the verbs that let a process into a container
-EXEC_FAILED = 255  # or the program's own status: the log tells
 ENDING_PATIENCE = 30.0  # seconds that a command has to take back what it did
+# Who looks says where warnings go, and there is one place for that (log.relay).  Again by the same thread: a stage of
+# others may look while it is planned.
+_looking = threading.RLock()
 
 
 class PlannedStep(NamedTuple):
@@ -79,7 +82,8 @@ class Bundle:
 
     def check(self) -> list[Finding]:
         """What `ocirt check` says: what create would refuse, and what is dangerous; in the order of the file."""
-        return examine(self._text, self.path).findings
+        with _looking:
+            return examine(self._text, self.path).findings
 
     def plan(
         self, container_id: str = "ID", *, no_pivot: bool = False, stages: Sequence[str] = ()
@@ -91,11 +95,12 @@ class Bundle:
         host = probe_host()
         extensions = load(list(stages))
         options = Options(container_id, self.path, no_pivot=no_pivot, rootless=host.rootless, extensions=extensions)
-        log.relay(lambda level, text: None)
-        try:
-            plan = make_plan(read_config(self._text), host, options)
-        finally:
-            log.relay(None)
+        with _looking:
+            log.relay(lambda level, text: None)
+            try:
+                plan = make_plan(read_config(self._text), host, options)
+            finally:
+                log.relay(None)
         return [
             PlannedStep(stage.place, stage.name, step.describe(), step.at)
             for stage in plan.stages
@@ -132,7 +137,8 @@ class Container:
     ) -> Container:
         """A container whose program waits for start(); its standard streams are these (not PIPE: it outlives the call).
 
-        options: more words for `ocirt create`.  Raises OcirtError; then nothing of it is left.
+        options: more words for `ocirt create`.  Raises OcirtError; then nothing of it is left, but after a timeout
+        what could not be taken back within 30 seconds: delete(force=True) removes that.
         """
         if subprocess.PIPE in (stdin, stdout, stderr):
             raise ValueError("PIPE is for a process that is waited for: give the container an end of a pipe of yours")

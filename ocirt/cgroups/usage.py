@@ -1,6 +1,6 @@
 """A container's statistics from cgroup v1, in the shape of runc's `events` (zeros are left out where runc does).
 
-Read by cadvisor and docker stats; the names are theirs.  Imported by `events` only.
+Read by cadvisor and docker stats; the names are theirs.  Imported by who asks a manager for its usage().
 """
 
 from __future__ import annotations

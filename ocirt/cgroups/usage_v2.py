@@ -1,6 +1,6 @@
 """A container's statistics from cgroup v2, in the shape of runc's `events`: v1's names, and pressure (PSI).
 
-Source: cgroup-v2.rst; Documentation/accounting/psi.rst.  Imported by `events` only.
+Source: cgroup-v2.rst; Documentation/accounting/psi.rst.  Imported by who asks a manager for its usage().
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class V1Manager(Manager):
         return limit if limit < UNLIMITED else 0
 
     def usage(self) -> dict[str, Any]:
-        from ocirt.cgroups.usage import v1_usage  # `events` only: not worth its time to the hot verbs
+        from ocirt.cgroups.usage import v1_usage  # not worth its time to the hot verbs
 
         return v1_usage(self.paths)
 

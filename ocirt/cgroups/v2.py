@@ -170,7 +170,7 @@ class V2Manager(Manager):
         return int(limit) if limit.isdecimal() else 0
 
     def usage(self) -> dict[str, Any]:
-        from ocirt.cgroups.usage_v2 import v2_usage  # `events` only: not worth its time to the hot verbs
+        from ocirt.cgroups.usage_v2 import v2_usage  # not worth its time to the hot verbs
 
         return v2_usage(self.directory)
 

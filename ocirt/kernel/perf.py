@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from _struct import Struct  # built in; the public module is a file
+from errno import EIO
 
 from ocirt import system as os
 from ocirt.errors import KernelError
@@ -55,5 +56,8 @@ def open_counter(event: int, filter: str, pid: int) -> int:
 
 
 def read_counter(fd: int) -> int:
-    """Of all processes, those that have ended too."""
-    return int(_COUNT.unpack(os.read(fd, _COUNT.size))[0])
+    """Of all processes, those that have ended too.  Raises KernelError EIO for one that the kernel has given up."""
+    data = os.read(fd, _COUNT.size)
+    if len(data) < _COUNT.size:
+        raise KernelError(EIO, os.strerror(EIO), "read", "a counter that the kernel has given up")
+    return int(_COUNT.unpack(data)[0])

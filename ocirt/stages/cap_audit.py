@@ -8,6 +8,8 @@ User documentation: perf_event_open(2), capabilities(7).
 
 from __future__ import annotations
 
+from errno import EACCES, ENODEV, ENOENT, ENOSYS, ENOTTY, EPERM
+
 from ocirt import system as os
 from ocirt.errors import OcirtError
 from ocirt.kernel.capabilities import CAPABILITIES
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 EVENT = "capability/cap_capable"
 GRANTED, DENIED = "granted", "denied"
 FILTERS = {GRANTED: "ret==0", DENIED: "ret!=0"}
+# No such event, call, file system or filter; no right to it.
+UNSUPPORTED = (ENOENT, ENOSYS, ENODEV, ENOTTY, EPERM, EACCES)
 
 
 class Audit:
@@ -65,6 +69,8 @@ class CountCapabilities(Step):
                     counter = open_counter(event, f"cap=={number}&&{passes}", box.pid)
                     self.audit.counters[name, answer] = counter
         except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
             raise OcirtError(
                 "unsupported",
                 "this kernel does not tell of capabilities, or not this user",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import ocirt
+from ocirt import library
 from ocirt.errors import OcirtError
 
 CALLER = """
@@ -39,3 +42,28 @@ def test_names() -> None:
     assert ocirt.Bundle is sys.modules["ocirt.library"].Bundle
     with pytest.raises(AttributeError, match="module 'ocirt' has no attribute 'nonesuch'"):
         ocirt.nonesuch  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(("verb", "inside"), [("plan", "make_plan"), ("check", "examine")])
+def test_one_thread_looks_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, inside: str) -> None:
+    """For there is one place where warnings go.  The same thread may look again."""
+    (tmp_path / "config.json").write_text(json.dumps({"ociVersion": "1.3.0", "root": {"path": "rootfs"}}))
+    bundle = library.Bundle.open(tmp_path)
+    free: list[bool] = []
+    looked = []
+    real = getattr(library, inside)
+
+    def look(*arguments: object) -> object:
+        other = threading.Thread(target=lambda: free.append(library._looking.acquire(blocking=False)))
+        other.start()
+        other.join()
+        monkeypatch.setattr(library, inside, real)
+        looked.append(bundle.check())
+        return real(*arguments)
+
+    monkeypatch.setattr(library, inside, look)
+    getattr(bundle, verb)()
+    assert free == [False]
+    assert len(looked) == 1
+    assert library._looking.acquire(blocking=False)
+    library._looking.release()
