@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_what_the_same_commands_load_is_bundled() -> None:
 def installed(tmp_path: Path) -> Path:
     library = tmp_path / "lib"
     library.mkdir()
-    (library / "ocirt").symlink_to(TREE / "ocirt")
+    shutil.copytree(TREE / "ocirt", library / "ocirt", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-I", str(TREE / "ocirt/launcher/write.py"), str(library), str(tmp_path / "ocirt")]
     subprocess.run(command, check=True, timeout=60)
     return tmp_path / "ocirt"
@@ -90,6 +91,7 @@ def test_the_command_runs_from_the_pack_and_without_it(tmp_path: Path) -> None:
     pack.write_bytes(b"\0\0\0\0" + pack.read_bytes()[4:])  # another interpreter's
     assert subprocess.run([launcher, "--version"], check=True, capture_output=True, timeout=30).stdout == packed
     assert packed.startswith(b"ocirt version ")
+    assert not list((tmp_path / "lib").rglob("*.pyc"))  # root would write what another interpreter's start had left out
 
 
 def test_the_launcher_names_an_absolute_and_isolated_interpreter(tmp_path: Path) -> None:
