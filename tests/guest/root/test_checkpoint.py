@@ -27,7 +27,7 @@ from tests.support.checkpoints import (
 )
 from tests.support.host import alive
 from tests.support.podman import IMAGE, Podman
-from tests.support.runtime import ConsoleSocket, Runtime, poll, read_until, wait_for
+from tests.support.runtime import BOUND, ConsoleSocket, Runtime, poll, read_until, wait_for
 from tests.support.units import left_of, show
 
 PTY = 136  # major number of /dev/pts/N
@@ -118,9 +118,11 @@ def test_leave_running(runtime: Runtime, bundle: Bundle, before: Streams) -> Non
     runtime.stop(bundle)
 
 
-def test_a_terminal(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_terminal_a_connection_and_a_tmpfs_file(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """One count over all of them, before and after."""
+    network = NetworkNamespace()
     bundle.process["terminal"] = True
-    serving(bundle)
+    serving(bundle, PORT).namespace("network", network.path)
     console = ConsoleSocket(tmp_path / "console")
     flag = ("--console-socket", str(console.path))
     runtime.run_detached(bundle, *flag)
@@ -128,20 +130,32 @@ def test_a_terminal(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
     read_until(master, b"ready")
     os.write(master, b"a\n")
     read_until(master, b"1 a\r\n")
-    checkpoint(runtime, bundle)
+    client = network.connect()
+    assert client.ask("b") == "2 b\n"
+    checkpoint(runtime, bundle, "--tcp-established")
     os.close(master)
-    pid_file = bundle.path / "restored.pid"
-    words = ("--image-path", str(images(bundle)), "--bundle", str(bundle.path), "--pid-file", str(pid_file))
-    runtime.ok("restore", "--detach", *flag, *words, bundle.id)
-    _, master = console.receive()
-    os.write(master, b"b\n")
-    read_until(master, b"2 b\r\n")
-    bundle.pid = int(pid_file.read_bytes())
-    session, terminal = Path(f"/proc/{bundle.pid}/stat").read_text().rpartition(")")[2].split()[3:5]
-    assert (int(session), os.major(int(terminal))) == (bundle.pid, PTY)
-    runtime.stop(bundle)
-    os.close(master)
-    console.close()
+    network.close()
+    network = NetworkNamespace(up=False)
+    try:
+        bundle.namespace("network", network.path).save()
+        pid_file = bundle.path / "restored.pid"
+        words = ("--image-path", str(images(bundle)), "--bundle", str(bundle.path), "--pid-file", str(pid_file))
+        runtime.ok("restore", "--detach", "--tcp-established", *flag, *words, bundle.id, bound=BOUND * 4)
+        _, master = console.receive()
+        network.up()
+        os.write(master, b"c\n")
+        read_until(master, b"3 c\r\n")
+        assert client.ask("d") == "4 d\n"
+        assert runtime.sh(bundle, "cat /tmp/count") == "4\n"
+        bundle.pid = int(pid_file.read_bytes())
+        session, terminal = Path(f"/proc/{bundle.pid}/stat").read_text().rpartition(")")[2].split()[3:5]
+        assert (int(session), os.major(int(terminal))) == (bundle.pid, PTY)
+        runtime.stop(bundle)
+        os.close(master)
+        client.close()
+    finally:
+        network.close()
+        console.close()
 
 
 @pytest.fixture
