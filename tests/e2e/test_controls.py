@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from tests.e2e.test_attacks import LEAK, Marked
 from tests.e2e.test_exec import running as running
 from tests.e2e.test_python import evil as evil
 from tests.support.bundles import Bundle
-from tests.support.runtime import CHECKOUT, WEAKENED, Runtime
+from tests.support.runtime import CHECKOUT, WEAKENED, Runtime, poll
 
 pytestmark = pytest.mark.only_ocirt("the defences that are taken away are ocirt's")
 
@@ -224,7 +225,9 @@ def test_without_the_defence_it_is_seen(
     control: Control, runtime: Runtime, new_bundle: Callable[[], Bundle], request: pytest.FixtureRequest
 ) -> None:
     weak = runtime.weakened(control.weakness)
-    assert weak.inside(new_bundle(), "echo ran") == "ran\n"
+    first = new_bundle()
+    assert weak.inside(first, "echo ran") == "ran\n"
+    poll(lambda: f"_ses.{first.id}" not in Path("/proc/keys").read_text(), "the end of its keyring")
     fails(control, weak, request)
 
 

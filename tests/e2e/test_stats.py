@@ -38,7 +38,8 @@ def metrics(text: str) -> dict[tuple[str, str], float]:
 def busy(runtime: Runtime, bundle: Bundle) -> Bundle:
     """It has 64 MiB and 20 processes, used 4 MiB at once, is throttled to a tenth of a CPU, and uses all of that."""
     bundle.resources(memory={"limit": 64 * MIB}, pids={"limit": 20}, cpu={"quota": 1000, "period": 10000})
-    runtime.launch(bundle.script("dd if=/dev/zero of=/dev/null bs=4M count=1; echo up; while :; do :; done"))
+    runtime.launch(bundle.script("dd if=/dev/zero of=/dev/null bs=4M count=1; echo up >/up; while :; do :; done"))
+    poll((bundle.root / "up").exists, "the end of dd")
     poll(lambda: "throttledPeriods" in runtime.ok("stats", "--format", "json", bundle.id).out, "throttling")
     return bundle
 
