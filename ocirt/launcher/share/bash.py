@@ -14,8 +14,12 @@ from ocirt.launcher.share.tables import (
     value_of,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.options import Option
+
 HEAD = """\
-# bash completion of ocirt, written by share/install.py from the option tables
+# bash completion of ocirt, written from its option tables
 
 # _ocirt_value COMMAND OPTION: sets kind to what the option takes; "" for a switch
 _ocirt_value() {
@@ -102,9 +106,8 @@ def script(commands: list[Command]) -> str:
             text += case(f'"{command.name} "{rest}', f'kind="{word(place)}"')
     text += TAIL
     for command in commands:
-        text += case(command.name, f'kind="{spelt(command)}"')
-    every = " ".join(one for option in global_options() for one in names(option))
-    text += case('""', f'kind="{every}"')
+        text += case(command.name, f'kind="{spelt(command.options)}"')
+    text += case('""', f'kind="{spelt(global_options())}"')
     return text + END.replace("%(commands)s", " ".join([*(command.name for command in commands), "help"]))
 
 
@@ -112,8 +115,8 @@ def case(pattern: str, body: str) -> str:
     return f"        {pattern}) {body} ;;\n"
 
 
-def spelt(command: Command) -> str:
-    return " ".join(one for option in command.options for one in names(option))
+def spelt(options: list[Option]) -> str:
+    return " ".join(one for option in options for one in names(option))
 
 
 def word(value: str | tuple[str, ...]) -> str:

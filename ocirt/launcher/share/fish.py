@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ocirt.options import Option
 
 HEAD = """\
-# fish completion of ocirt, written by share/install.py from the option tables
+# fish completion of ocirt, written from its option tables
 
 # The command and how many arguments it has by now; nothing before there is one.
 function __ocirt_typed

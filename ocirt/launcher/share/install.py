@@ -5,12 +5,12 @@ python3 -IB ocirt/launcher/share/install.py DIRECTORY | --remove DIRECTORY
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from ocirt.launcher import write
 from ocirt.launcher.share import bash, fish, manual, tables, zsh
 
 
@@ -27,16 +27,12 @@ def files() -> dict[str, str]:
 def main(words: list[str]) -> int:
     *options, directory = words
     for name, text in files().items():
-        path = os.path.join(directory, name)
+        path = Path(directory, name)
         if "--remove" in options:
-            if os.path.lexists(path):
-                os.unlink(path)
+            path.unlink(missing_ok=True)
             continue
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(f"{path}.new", 0o644)
-        os.rename(f"{path}.new", path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write.replace(path, text.encode(), 0o644)
     return 0
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from ocirt.launcher.share.tables import DIRECTORIES, FILES, IDS, NOTHING, Command, global_options, takes_value, value_of
+from ocirt.launcher.share.tables import (
+    DIRECTORIES,
+    FILES,
+    IDS,
+    NOTHING,
+    Command,
+    global_options,
+    names,
+    takes_value,
+    value_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +20,7 @@ if TYPE_CHECKING:
 
 HEAD = """\
 #compdef ocirt
-# zsh completion of ocirt, written by share/install.py from the option tables
+# zsh completion of ocirt, written from its option tables
 
 _ocirt_ids() {
     local -a ids
@@ -57,7 +67,7 @@ def script(commands: list[Command]) -> str:
 
 def specs(option: Option) -> list[str]:
     """One for each name; each shuts out the other unless the option is a list."""
-    both = [f"--{option.name}", *([f"-{option.short}"] if option.short else [])]
+    both = names(option)
     value = (
         f":{option.metavar or 'value'}:{action(value_of(option))}".replace("[", "\\[") if takes_value(option) else ""
     )
