@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import PATH, Bundle
+from tests.support.debian import root_with
 from tests.support.runtime import Runtime, read_until
 from tests.support.terminal import OnTerminal
-
-CACHE = Path(os.environ.get("OCIRT_TEST_CACHE", "/var/cache/ocirt-tests"))
-SUITE = "bookworm"
-MIRROR = os.environ.get("OCIRT_TEST_MIRROR", "").split()  # none: debootstrap's own default
 
 
 @pytest.fixture(scope="module")
 def debian_root() -> Path:
-    root = CACHE / f"debian-{SUITE}"
-    if not root.is_dir():
-        if not shutil.which("debootstrap"):
-            pytest.skip("debootstrap is not installed")
-        partial = CACHE / f"debian-{SUITE}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["debootstrap", "--variant=minbase", "--include=python3-minimal", SUITE, str(partial), *MIRROR]
-        subprocess.run(command, check=True, timeout=900, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        partial.rename(root)
-    return root
+    return root_with("debian", "python3-minimal")
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +18,8 @@ from typing import Any
 import pytest
 
 from ocirt.config import schema
-from tests.e2e.test_debian import CACHE, MIRROR, SUITE
 from tests.support.bundles import PATH, Bundle
+from tests.support.debian import root_with
 from tests.support.runtime import Runtime, poll
 
 pytestmark = pytest.mark.only_ocirt("an option of its own")
@@ -53,17 +51,7 @@ REQUESTS = 200
 
 @pytest.fixture(scope="module")
 def servers_root() -> Path:
-    root = CACHE / f"servers-{SUITE}"
-    if not root.is_dir():
-        if not shutil.which("debootstrap"):
-            pytest.skip("debootstrap is not installed")
-        partial = CACHE / f"servers-{SUITE}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["debootstrap", "--variant=minbase", "--include=python3,nginx-light", SUITE, str(partial), *MIRROR]
-        subprocess.run(command, check=True, timeout=900, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        partial.rename(root)
-    return root
+    return root_with("servers", "python3,nginx-light")
 
 
 @pytest.fixture
