@@ -540,8 +540,7 @@ def _write_whole(dirfd: int, name: str, data: bytes) -> None:
     """A reader sees the old file or the new one, never a part."""
     fd = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dirfd)
     try:
-        while data:
-            data = data[os.write(fd, data) :]
+        os.write_all(fd, data)
     finally:
         os.close(fd)
     os.rename(name + ".new", name, src_dir_fd=dirfd, dst_dir_fd=dirfd)

@@ -157,6 +157,4 @@ def _write_log(fd: int, text: str) -> None:
 
 
 def _write(fd: int, text: str) -> None:
-    data = text.encode("utf-8", "backslashreplace")
-    while data:
-        data = data[os.write(fd, data) :]
+    os.write_all(fd, text.encode("utf-8", "backslashreplace"))

@@ -37,9 +37,7 @@ class ResultFile:
         """Raises OSError; then what was there before is there still."""
         fd = self._open()
         try:
-            data = text.encode()
-            while data:
-                data = data[os.write(fd, data) :]
+            os.write_all(fd, text.encode())
             os.rename(self._temporary, self.path)
         except OSError:
             os.unlink(self._temporary)

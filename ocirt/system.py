@@ -20,6 +20,7 @@ from posix import (
     open,
     read,
     stat,
+    write,
 )
 from posix import (
     _exit as _exit,
@@ -122,9 +123,29 @@ def read_whole(name: str, dir_fd: int | None = None) -> bytes:
         close(fd)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """write(2) takes a part at a time of what goes into a pipe."""
+    while data:
+        data = data[write(fd, data) :]
+
+
 def read_text(name: str) -> str:
     """A file of the kernel's as text; bytes that are no UTF-8, in the names of others, as fsdecode() has them."""
     return read_whole(name).decode("utf-8", "surrogateescape")
+
+
+def text_if_there(name: str) -> str:
+    """A file of the kernel's without the white space around it, "" when it cannot be read."""
+    try:
+        return read_whole(name).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def number_if_there(name: str) -> int | None:
+    """As text_if_there(); None when it holds no number."""
+    content = text_if_there(name)
+    return int(content) if content.lstrip("-").isdecimal() else None
 
 
 def is_at(fd: int, name: str) -> bool:

@@ -58,8 +58,7 @@ def write(path: str, data: bytes) -> None:
     """A new file, for its owner alone; whole or not at all.  Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        while data:
-            data = data[os.write(fd, data) :]
+        os.write_all(fd, data)
     except BaseException:
         os.unlink(path)
         raise

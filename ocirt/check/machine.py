@@ -15,7 +15,7 @@ from ocirt.check.advice import capabilities, has_own_user_namespace
 from ocirt.check.examine import try_plan
 from ocirt.config import checks_rootless
 from ocirt.config.mountopts import parse_options, wants_mapping
-from ocirt.doctor.host import number, subordinate_ranges, text, user_name
+from ocirt.doctor.host import subordinate_ranges, user_name
 from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.creds import capget
 from ocirt.kernel.flags import MS_BIND, MS_REMOUNT
@@ -25,6 +25,7 @@ from ocirt.probe.cgroups import PROPERTIES
 from ocirt.stages.limits import INFINITY, RESOURCES
 from ocirt.stages.mounts import host_source
 from ocirt.stages.rootfs import root_path
+from ocirt.system import number_if_there, text_if_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _hooks(config: Config) -> Iterator[Finding]:
 
 def _file_systems(config: Config) -> Iterator[Finding]:
     """filesystems(5).  A module may be loaded for one that is not listed yet."""
-    known = {line.split("\t")[-1] for line in text("/proc/filesystems").splitlines()}
+    known = {line.split("\t")[-1] for line in text_if_there("/proc/filesystems").splitlines()}
     for mount in config.mounts:
         kind = mount.type or ""
         if parse_options(mount.options).flags & (MS_BIND | MS_REMOUNT) or kind in NO_FILE_SYSTEMS or kind in known:
@@ -195,7 +196,7 @@ def _capabilities(config: Config, host: Host) -> Iterator[Finding]:
     """Those that the kernel does not have, and those that ocirt itself does not have and so cannot give."""
     if config.process is None:
         return
-    last = number("/proc/sys/kernel/cap_last_cap")
+    last = number_if_there("/proc/sys/kernel/cap_last_cap")
     have = capget()[1]
     for name, at in capabilities(config.process).items():
         if name not in CAPABILITIES:
@@ -228,7 +229,7 @@ def _host_ids(config: Config, host: Host) -> Iterator[Finding]:
 
 
 def _mapped_here(kind: str) -> list[tuple[int, int]]:
-    lines = [line.split() for line in text(f"/proc/self/{kind}_map").splitlines()]
+    lines = [line.split() for line in text_if_there(f"/proc/self/{kind}_map").splitlines()]
     return [(int(first), int(count)) for first, _, count in lines]
 
 
@@ -252,7 +253,7 @@ def _limits(config: Config) -> Iterator[Finding]:
         if limit.hard > ours:
             what = f"the hard limit {limit.hard} is above the {ours} that ocirt runs with"
             yield _missing(what, f"{limit.at}/hard", "lower it, or run ocirt with CAP_SYS_RESOURCE")
-    own = number("/proc/self/oom_score_adj")
+    own = number_if_there("/proc/self/oom_score_adj")
     if process.oom_score_adj is not None and own is not None and process.oom_score_adj < own:
         what = f"oom_score_adj {process.oom_score_adj} is below the {own} that ocirt runs with"
         yield _missing(what, f"{process.at}/oomScoreAdj", f"take {own} or more, or run ocirt with CAP_SYS_RESOURCE")

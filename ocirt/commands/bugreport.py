@@ -48,8 +48,7 @@ def main(g: Globals, options: Parsed) -> int:
     about = archive.readme(name, report, redact.HARMLESS, redact.SHORTEST)
     data = archive.pack(name, {"README": about, **report.parts})
     if output == "-":
-        while data:
-            data = data[os.write(log.STDOUT, data) :]
+        os.write_all(log.STDOUT, data)
         return 0
     archive.write(output, data)
     log.show(f"{output}: {len(report.parts)} parts, {report.redactor.count} secrets hidden\n")

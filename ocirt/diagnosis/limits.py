@@ -60,7 +60,7 @@ def _namespaces(clone_flags: int) -> str:
     """user.max_*_namespaces: of our user namespace, namespaces(7)."""
     for flag, name in NAMESPACES.values():
         sysctl = f"user.max_{name}_namespaces"
-        if clone_flags & flag and number(f"/proc/sys/user/max_{name}_namespaces") == 0:
+        if clone_flags & flag and os.number_if_there(f"/proc/sys/user/max_{name}_namespaces") == 0:
             return f"the sysctl {sysctl} is 0, so that no such namespace can be made: raise it"
     if clone_flags & CLONE_NEWUSER and _depth_is_reached():
         return "user namespaces are 32 deep here, and the kernel allows no more: nest fewer of them"
@@ -69,7 +69,7 @@ def _namespaces(clone_flags: int) -> str:
 
 def _depth_is_reached() -> bool:
     """The kernel says ENOSPC for the depth as well as for the number; with room in the number it was the depth."""
-    most = number("/proc/sys/user/max_user_namespaces")
+    most = os.number_if_there("/proc/sys/user/max_user_namespaces")
     return most is not None and most > 10000
 
 
@@ -78,7 +78,7 @@ def _users() -> str:
     if os.geteuid() == 0:
         return ""
     for name, allowed in USERS:
-        found = number(f"/proc/sys/kernel/{name}")
+        found = os.number_if_there(f"/proc/sys/kernel/{name}")
         if found is not None and found != allowed:
             return f"the sysctl kernel.{name} is {found}, which keeps users from user namespaces: set it to {allowed}"
     return ""
@@ -89,13 +89,13 @@ def processes(controllers: dict[str, str]) -> str:
     ours = controllers.get("pids", controllers.get("", ""))
     directory, first = ours or _own_pids(), bool(ours)
     while directory and os.path.exists(f"{directory}/pids.max"):
-        most, there = text(f"{directory}/pids.max"), number(f"{directory}/pids.current")
+        most, there = os.text_if_there(f"{directory}/pids.max"), os.number_if_there(f"{directory}/pids.current")
         if most.isdecimal() and there is not None and there >= int(most):
             if first:
                 return f"the container has all the processes that linux.resources.pids.limit allows, {most}: raise it"
             return f"pids.max of the cgroup {directory} is {most}, which is reached: raise it"
         directory, first = os.path.split(directory)[0], False
-    if number("/proc/sys/kernel/threads-max") is not None and os.geteuid() != 0:
+    if os.number_if_there("/proc/sys/kernel/threads-max") is not None and os.geteuid() != 0:
         return "the user has as many processes as RLIMIT_NPROC allows: see ulimit -u"
     return ""
 
@@ -110,7 +110,7 @@ def _own_pids() -> str:
 
 def _keys(uid: int) -> str:
     """keyrings(7), "/proc files": uid: usage nkeys/nikeys qnkeys/maxkeys qnbytes/maxbytes."""
-    for line in text("/proc/key-users").splitlines():
+    for line in os.text_if_there("/proc/key-users").splitlines():
         who, _, rest = line.partition(":")
         if who.strip() == str(uid):
             keys, size = rest.split()[2:4]
@@ -134,7 +134,7 @@ def _mapping(step: WriteMapping) -> tuple[str, str]:
     """EPERM of a map: the first line whose ids are not ours to give."""
     if step.name not in ("uid_map", "gid_map"):
         return "", ""
-    ours = [[int(word) for word in line.split()] for line in text(f"/proc/self/{step.name}").splitlines()]
+    ours = [[int(word) for word in line.split()] for line in os.text_if_there(f"/proc/self/{step.name}").splitlines()]
     for index, line in enumerate(step.text.splitlines()):
         _, first, count = map(int, line.split())
         if not any(start <= first and first + count <= start + size for start, _, size in ours):
@@ -180,7 +180,7 @@ def _write(error: OcirtError) -> str:
     directory, file = os.path.split(error.detail)
     parent = os.path.split(directory)[0]
     if file.startswith("cpuset.") and error.errno in (errno.EINVAL, errno.EACCES, errno.ERANGE, errno.ENOSPC):
-        available = text(f"{parent}/{file}.effective") or text(f"{parent}/{file}")
+        available = os.text_if_there(f"{parent}/{file}.effective") or os.text_if_there(f"{parent}/{file}")
         return f"the cgroup above, {parent}, has {available or 'none'}: choose of these" if parent else ""
     if error.errno == errno.ENOENT:
         return _controller(parent, file.partition(".")[0])
@@ -191,25 +191,12 @@ def _controller(parent: str, name: str) -> str:
     """v2: which cgroup on the way keeps a controller from those below it."""
     lacking = ""
     while os.path.exists(f"{parent}/cgroup.controllers"):
-        if name in text(f"{parent}/cgroup.subtree_control").split():
+        if name in os.text_if_there(f"{parent}/cgroup.subtree_control").split():
             break
         lacking = parent
-        if name in text(f"{parent}/cgroup.controllers").split():
+        if name in os.text_if_there(f"{parent}/cgroup.controllers").split():
             break
         parent = os.path.split(parent)[0]
     else:
         return f"this kernel offers no controller {name} on cgroup v2: remove the setting" if lacking else ""
     return f"the controller {name} is not given to what is below {lacking}: echo +{name} > cgroup.subtree_control there"
-
-
-def text(path: str) -> str:
-    """A file, "" when it cannot be read."""
-    try:
-        return os.read_text(path).strip()
-    except OSError:
-        return ""
-
-
-def number(path: str) -> int | None:
-    content = text(path)
-    return int(content) if content.lstrip("-").isdecimal() else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ocirt import system as os
 from ocirt.doctor import Finding
-from ocirt.doctor.host import text
 from ocirt.lockholder import children, command_line, holders
 from ocirt.seccomp.architectures import native_abi
 
@@ -37,12 +37,12 @@ class Process:
     def __init__(self, pid: int, role: str, machine: str) -> None:
         self.pid = pid
         self.role = role
-        self.command = command_line(pid) or f"[{text(f'/proc/{pid}/comm')}]"
-        stat = text(f"/proc/{pid}/stat")
+        self.command = command_line(pid) or f"[{os.text_if_there(f'/proc/{pid}/comm')}]"
+        stat = os.text_if_there(f"/proc/{pid}/stat")
         self.state = stat[stat.rindex(")") + 2 :][:1] if ")" in stat else "X"
-        wchan = text(f"/proc/{pid}/wchan")
+        wchan = os.text_if_there(f"/proc/{pid}/wchan")
         self.wchan = "" if wchan == "0" else wchan
-        self.syscall = syscall_name(text(f"/proc/{pid}/syscall").split(" ")[0], machine)
+        self.syscall = syscall_name(os.text_if_there(f"/proc/{pid}/syscall").split(" ")[0], machine)
 
     def document(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -57,7 +57,7 @@ def _root(root: str) -> Finding:
 
 def _namespaces(host: Host) -> Iterator[Finding]:
     for name in NAMESPACES:
-        most = number(f"/proc/sys/user/max_{name}_namespaces")
+        most = os.number_if_there(f"/proc/sys/user/max_{name}_namespaces")
         if most is not None and (most == 0 or name == "user"):
             yield Finding(
                 f"{name} namespaces",
@@ -68,7 +68,7 @@ def _namespaces(host: Host) -> Iterator[Finding]:
     if host.euid == 0:
         return
     for sysctl, wanted in (("unprivileged_userns_clone", 1), ("apparmor_restrict_unprivileged_userns", 0)):
-        found = number(f"/proc/sys/kernel/{sysctl}")
+        found = os.number_if_there(f"/proc/sys/kernel/{sysctl}")
         if found is not None:
             yield Finding(
                 "user namespaces of users",
@@ -99,14 +99,18 @@ def available_controllers(host: Host) -> list[str]:
     if host.cgroup != "v2":
         return list(host.cgroup_mounts)
     own = host.own_cgroups.get("", "/") if host.euid != 0 else ""
-    return text(f"{host.unified_mount}{own}/cgroup.controllers").split()
+    return os.text_if_there(f"{host.unified_mount}{own}/cgroup.controllers").split()
 
 
 def _keyrings(host: Host) -> Finding:
     """A session keyring for each container: proc_keys(5)."""
     limit = "root_maxkeys" if host.euid == 0 else "maxkeys"
-    most = number(f"/proc/sys/kernel/keys/{limit}")
-    mine = [line for line in text("/proc/key-users").splitlines() if line.split(":")[0].strip() == str(host.euid)]
+    most = os.number_if_there(f"/proc/sys/kernel/keys/{limit}")
+    mine = [
+        line
+        for line in os.text_if_there("/proc/key-users").splitlines()
+        if line.split(":")[0].strip() == str(host.euid)
+    ]
     used = int(mine[0].split()[1]) if mine else 0
     return Finding(
         "keyrings",
@@ -123,14 +127,14 @@ def _files() -> Finding:
 
 
 def _seccomp() -> Finding:
-    actions = text("/proc/sys/kernel/seccomp/actions_avail")
+    actions = os.text_if_there("/proc/sys/kernel/seccomp/actions_avail")
     return Finding(
         "seccomp", bool(actions), actions or "the kernel has none", "boot a kernel with CONFIG_SECCOMP_FILTER=y"
     )
 
 
 def _capabilities() -> Finding:
-    status = text("/proc/self/status")
+    status = os.text_if_there("/proc/self/status")
     effective = int(status.partition("\nCapEff:")[2].split()[0], 16)
     missing = [name for bit, name in CAPABILITIES if not effective >> bit & 1]
     return Finding(
@@ -153,7 +157,7 @@ def user_name(uid: int) -> str:
 
 def subordinate_ranges(kind: str, name: str, uid: int) -> list[tuple[int, int]]:
     """(first id, how many) of a user in /etc/subuid or /etc/subgid, subuid(5).  kind: "uid" or "gid"."""
-    lines = [line.split(":") for line in text(f"/etc/sub{kind}").splitlines()]
+    lines = [line.split(":") for line in os.text_if_there(f"/etc/sub{kind}").splitlines()]
     return [
         (int(line[1]), int(line[2]))
         for line in lines
@@ -200,16 +204,3 @@ def _systemd(host: Host) -> Iterator[Finding]:
         yield Finding("systemd", False, error.what, "apt install python3-jeepney")
     else:
         yield Finding("systemd", True, f"the {host.systemd}'s, and jeepney to ask it")
-
-
-def text(path: str) -> str:
-    """A file, "" when it cannot be read."""
-    try:
-        return os.read_whole(path).decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def number(path: str) -> int | None:
-    content = text(path)
-    return int(content) if content.lstrip("-").isdecimal() else None

@@ -108,19 +108,14 @@ def explained(error: OSError | OcirtError, plan: Plan, box: Box) -> OcirtError:
     record = error if isinstance(error, OcirtError) else system_error(error)
     if record.code in NO_CAUSE or record.errno in SCARCE:
         return record
-    log.phase("look for the cause")
+    from ocirt.process.lifecycle import find_cause  # which everything that launches has loaded
 
     def look() -> None:
         from ocirt import diagnosis
 
         diagnosis.explain(record, plan, box)
 
-    try:
-        from ocirt.process import cause
-
-        cause.find(record, look)
-    except (OSError, ImportError, MemoryError):  # the failure is what is to be reported
-        pass
+    find_cause(record, look)
     return record
 
 

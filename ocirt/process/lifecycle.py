@@ -213,13 +213,18 @@ def explain(error: OcirtError, container: Container, config: Config, conversatio
     """Give the error its cause, where that can be found, while init is still there."""
     if error.code == "internal":
         return
-    log.phase("look for the cause")
 
     def look() -> None:
         from ocirt import diagnosis
 
         diagnosis.explain_start(error, container, config, conversation)
 
+    find_cause(error, look)
+
+
+def find_cause(error: OcirtError, look: Callable[[], None]) -> None:
+    """Let look change the error's remedy and pointer, see process/cause.py.  Without room to look: nothing."""
+    log.phase("look for the cause")
     try:
         from ocirt.process import cause
 

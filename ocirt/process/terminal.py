@@ -131,11 +131,6 @@ class Terminal:
         self._reads_output = bool(data)
         if self._writes_output:
             try:
-                _write_all(STDOUT, data)
+                os.write_all(STDOUT, data)
             except OSError:  # nobody reads it any more; the container goes on
                 self._writes_output = False
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]

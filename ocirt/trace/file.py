@@ -56,9 +56,7 @@ class TraceFile:
                 parts[0][number] = form.event(runtime, span)
             os.lseek(fd, max(0, size - len(form.TAIL)), SEEK_SET)
             text = form.HEAD if size == 0 else form.BETWEEN
-            data = f"{text}{form.join(processes, parts)}{form.TAIL}".encode("utf-8", "backslashreplace")
-            while data:
-                data = data[os.write(fd, data) :]
+            os.write_all(fd, f"{text}{form.join(processes, parts)}{form.TAIL}".encode("utf-8", "backslashreplace"))
         finally:
             os.close(fd)
 

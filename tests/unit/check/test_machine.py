@@ -42,8 +42,8 @@ class Here:
         (directory / "rootfs").mkdir()
         monkeypatch.setattr(report, "try_all", lambda: (self.host, self.outcomes()))
         monkeypatch.setattr(machine, "capget", lambda: (*self.capabilities, 0))
-        monkeypatch.setattr(machine, "text", lambda path: self.texts.get(path, ""))
-        monkeypatch.setattr(machine, "number", self.numbers.get)
+        monkeypatch.setattr(machine, "text_if_there", lambda path: self.texts.get(path, ""))
+        monkeypatch.setattr(machine, "number_if_there", self.numbers.get)
 
     def outcomes(self) -> list[Outcome]:
         works = Outcome("namespace.pid", "/linux/namespaces", True, "")

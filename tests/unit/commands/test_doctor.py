@@ -23,8 +23,8 @@ def mends(found: list[Finding]) -> dict[str, str]:
 
 
 def test_a_host_without_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "text", lambda path: "0" if "max_pid" in path else "")
-    monkeypatch.setattr(machine, "number", lambda path: 0 if path.endswith("max_pid_namespaces") else None)
+    monkeypatch.setattr(machine.os, "text_if_there", lambda path: "0" if "max_pid" in path else "")
+    monkeypatch.setattr(machine.os, "number_if_there", lambda path: 0 if path.endswith("max_pid_namespaces") else None)
     monkeypatch.setattr(machine, "_capabilities", lambda: Finding("capabilities", True, ""))
     host = Host(kernel=(4, 19), euid=0, cgroup="v2", unified_mount="/sys/fs/cgroup")
     assert mends(machine.findings(host, "/")) == {
@@ -46,7 +46,7 @@ def test_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1",
         "/proc/sys/kernel/seccomp/actions_avail": "errno",
     }
-    monkeypatch.setattr(machine, "text", lambda path: texts.get(path, ""))
+    monkeypatch.setattr(machine.os, "text_if_there", lambda path: texts.get(path, ""))
     host = Host(
         euid=54321,
         cgroup="v2",

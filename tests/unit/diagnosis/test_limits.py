@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ocirt import system
 from ocirt.diagnosis import limits
 from ocirt.diagnosis.limits import cause, processes
 from ocirt.errors import OcirtError
@@ -71,8 +72,8 @@ def test_what_is_not_known_is_not_told(tmp_path: Path) -> None:
 
 
 def host(monkeypatch: pytest.MonkeyPatch, **texts: str) -> None:
-    """Files of /proc as limits.text() reads them, by the last part of their names."""
-    monkeypatch.setattr(limits, "text", lambda path: texts.get(path.rpartition("/")[2].replace("-", "_"), ""))
+    """Files of /proc as text_if_there() reads them, by the last part of their names."""
+    monkeypatch.setattr(system, "text_if_there", lambda path: texts.get(path.rpartition("/")[2].replace("-", "_"), ""))
 
 
 BIRTH = OcirtError("step-failed", "clone3", call="clone3", errno=errno.ENOSPC)
