@@ -23,6 +23,7 @@ from ocirt import system as os
 from ocirt.channel import Channel
 from ocirt.config import jsontext
 from ocirt.errors import ConfigError, StateError
+from ocirt.filelock import lock_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -390,21 +391,15 @@ class Lock:
 
 
 def _wait_for_lock(dirfd: int, container_id: str, seconds: float = LOCK_DEADLINE) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(dirfd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                from ocirt.lockholder import describe_holder
+    if lock_within(dirfd, seconds):
+        return
+    from ocirt.lockholder import describe_holder
 
-                raise StateError(
-                    "busy",
-                    f"another command has held the lock of {container_id} for {seconds:.0f} s{describe_holder(dirfd)}",
-                    remedy="wait for it, or end it; ocirt delete --force ends it and removes the container",
-                ) from None
-            time.sleep(0.01)
+    raise StateError(
+        "busy",
+        f"another command has held the lock of {container_id} for {seconds:.0f} s{describe_holder(dirfd)}",
+        remedy="wait for it, or end it; ocirt delete --force ends it and removes the container",
+    )
 
 
 def list_containers(root: str) -> Iterator[Container]:

@@ -21,6 +21,7 @@ import time
 from ocirt import system as os
 from ocirt.cgroups.files import DENIED, make_directories
 from ocirt.errors import OcirtError
+from ocirt.filelock import lock_within
 
 ATTRIBUTES = ("trusted.ocirt", "user.ocirt")
 LEFT = ("trusted.ocirt.left", "user.ocirt.left")
@@ -56,16 +57,10 @@ def _lock_above(directory: str) -> int:
         fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:  # no right to it, or gone
         return -1
-    deadline = time.monotonic() + MAKE_DEADLINE
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            if time.monotonic() > deadline:  # a container is being created in it
-                os.close(fd)
-                return -1
-        time.sleep(0.001)
+    if lock_within(fd, MAKE_DEADLINE):
+        return fd
+    os.close(fd)  # a container is being created in it
+    return -1
 
 
 def new_mark(directory: str) -> str:

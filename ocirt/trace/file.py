@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
 from _stat import S_ISREG  # the public module is Python: 0.1 ms
 
 from ocirt import system as os
 from ocirt.errors import UsageError
+from ocirt.filelock import lock_within
 from ocirt.trace.recorder import cpu_time, now
 
 TYPE_CHECKING = False
@@ -75,7 +74,8 @@ class TraceFile:
         # O_NONBLOCK: to open a FIFO would wait for a reader.
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o644)
         try:
-            _lock(fd)
+            if not lock_within(fd, LOCK_DEADLINE):  # another command writes the same file
+                raise TimeoutError(f"it is locked for {LOCK_DEADLINE:.0f} s")
             form, found = self._form(), os.fstat(fd)
             head = os.pread(fd, len(form.STARTS), 0)
             tail = os.pread(fd, len(form.TAIL), max(0, found.st_size - len(form.TAIL)))
@@ -89,16 +89,3 @@ class TraceFile:
             os.close(fd)
             raise
         return fd, found.st_size
-
-
-def _lock(fd: int) -> None:
-    """Against other commands that write the same file.  Raises TimeoutError."""
-    deadline = time.monotonic() + LOCK_DEADLINE
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"it is locked for {LOCK_DEADLINE:.0f} s") from None
-            time.sleep(0.001)

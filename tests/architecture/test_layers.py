@@ -10,7 +10,20 @@ from tests.architecture.source import imports, modules
 
 # From the lowest to the highest.  A name stands for the module or for everything in the package.
 LAYERS = (
-    ("colours", "errors", "examples", "extras", "help", "log", "options", "remedies", "resultfile", "system", "units"),
+    (
+        "colours",
+        "errors",
+        "examples",
+        "extras",
+        "filelock",
+        "help",
+        "log",
+        "options",
+        "remedies",
+        "resultfile",
+        "system",
+        "units",
+    ),
     ("kernel",),
     ("config", "seccomp", "cgroups", "resctrl", "criu"),
     ("pipeline", "box", "channel", "container", "extensions", "host", "hooks", "lockholder", "selfexe"),

@@ -42,13 +42,11 @@ WAITS = {
         seccomp.watcher.Watch.finish: poll
         """,
     "a loop around it that has a deadline": """
-        cgroups.claim._lock_above: sleep
         cgroups.claim.try_lock: sleep
         cgroups.files.remove_tree: sleep
         cgroups.v1._try_freeze: sleep
-        container._wait_for_lock: sleep
+        filelock.lock_within: sleep
         probe.attempt._remove: sleep
-        trace.file._lock: sleep
         """,
     "the other process's end: it closes the socket, or is killed": """
         channel.accept: _accept
@@ -78,13 +76,12 @@ WAITS = {
         process.foreground._serve: poll
         """,
     "nothing: it is told not to wait, or known to be ready": """
-        cgroups.claim._lock_above: flock
         cgroups.claim.lock: flock
         cgroups.claim.unlock: flock
         channel.Channel.receive_descriptor: recvmsg
         container.Container.connect: connect
         container.Container.unlock: flock
-        container._wait_for_lock: flock
+        filelock.lock_within: flock
         kernel.processes.reap: waitpid
         process.foreground._reap_others: waitid
         process.foreground._reap_others: waitpid
@@ -95,7 +92,6 @@ WAITS = {
         process.terminal.Terminal.drain: poll
         seccomp.explained.Explainer._tell: poll
         stages.watch.LoadWatchedFilter.apply: send
-        trace.file._lock: flock
         """,
 }
 LISTED = [line.strip() for places in WAITS.values() for line in places.strip().splitlines()]
