@@ -73,14 +73,7 @@ def create_container(
     text = bundle.config_text()
     config = read_config(text)
     check_console(config.process, console_socket, detached)
-    terminal = None
-    if not detached and config.process is not None and config.process.terminal:
-        from ocirt.process.terminal import Terminal
-
-        terminal = Terminal()
-        wishes.console = terminal.console
-    elif console_socket:
-        wishes.console = connect_console(console_socket, "/process/terminal")
+    terminal = open_terminal(config.process, console_socket, detached, wishes)
     log.phase("look at the host")
     host = probe_host()
     log.phase("decide on the plan")
@@ -104,6 +97,24 @@ def create_container(
         ),
     )
     return create(g.root, options.args[0], config, text, bundle.path, plan, wishes), terminal, watch
+
+
+def open_terminal(
+    process: Process | None, console_socket: str, detached: bool, wishes: Wishes, at: str = "/process/terminal"
+) -> Terminal | None:
+    """Where the program's terminal goes, noted in wishes: to us in the foreground, or to a socket.
+
+    at: what asks for it.  Raises OcirtError("console").
+    """
+    if not detached and process is not None and process.terminal:
+        from ocirt.process.terminal import Terminal
+
+        terminal = Terminal()
+        wishes.console = terminal.console
+        return terminal
+    if console_socket:
+        wishes.console = connect_console(console_socket, at)
+    return None
 
 
 def load_stages(names: list[str]) -> tuple[Extension, ...]:

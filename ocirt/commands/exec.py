@@ -5,7 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 
 from ocirt import log
-from ocirt.commands.create import absolute, check_console
+from ocirt.commands.create import absolute, check_console, open_terminal
 from ocirt.config import jsontext
 from ocirt.config.bundle import read_file, read_process
 from ocirt.config.views import Process
@@ -17,7 +17,7 @@ from ocirt.options import FLAG, LIST, VALUE, Option
 from ocirt.pipeline import FORWARDED, HELD_SIGNALS, Undo
 from ocirt.process.inherited import close_inherited
 from ocirt.process.launch import kill_child, launch
-from ocirt.process.lifecycle import SETNS, Wishes, connect_console, hand_over, new_box
+from ocirt.process.lifecycle import SETNS, Wishes, hand_over, new_box
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,15 +66,8 @@ def main(g: Globals, options: Parsed) -> int:
     wishes = Wishes(absolute(options.pid_file), absolute(options.pidfd_socket))
     config = container.config()
     process = wanted_process(config, options)
-    terminal = None
-    if process.terminal and not options.detach:
-        from ocirt.process.terminal import Terminal
-
-        terminal = Terminal()
-        wishes.console = terminal.console
     check_console(process, options.console_socket, options.detach)
-    if options.console_socket:
-        wishes.console = connect_console(absolute(options.console_socket), "/terminal")
+    terminal = open_terminal(process, absolute(options.console_socket), options.detach, wishes, "/terminal")
     log.phase("look at the host, and decide on the plan")
     plan = make_exec_plan(config, process, container, probe_host(), preserve, tuple(options.cgroup))
     box = new_box(wishes.console)

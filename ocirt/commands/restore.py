@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.commands.create import BUNDLE, absolute, check_console, is_rootless
+from ocirt.commands.create import BUNDLE, absolute, check_console, is_rootless, open_terminal
 from ocirt.config.bundle import open_bundle, read_config
 from ocirt.container import check_id
 from ocirt.criu import program
@@ -18,7 +18,7 @@ from ocirt.pipeline import FORWARDED, HELD_SIGNALS, Undo
 from ocirt.plan import Options
 from ocirt.process.criu import YARD, Directories
 from ocirt.process.inherited import close_inherited
-from ocirt.process.lifecycle import Wishes, connect_console, destroy_once
+from ocirt.process.lifecycle import Wishes, destroy_once
 from ocirt.process.restore import PLACE, Restore
 from ocirt.restore_plan import make_restore_plan
 
@@ -95,12 +95,5 @@ def restore_container(g: Globals, options: Parsed) -> tuple[Container, Terminal 
     plan = make_restore_plan(config, host, plan_options, criu, program.ENVIRONMENT, images, place, yard)
     directories = Directories(images, work, RESTORE_LOG, config_file(config.annotations))
     restore = Restore(config, text, bundle.path, host, directories, fields)
-    terminal = None
-    if not options.detach and config.process is not None and config.process.terminal:
-        from ocirt.process.terminal import Terminal
-
-        terminal = Terminal()
-        wishes.console = terminal.console
-    elif console_socket:
-        wishes.console = connect_console(console_socket, "/process/terminal")
+    terminal = open_terminal(config.process, console_socket, options.detach, wishes)
     return restore.make_container(g.root, container_id, plan, place, wishes), terminal
