@@ -150,8 +150,10 @@ def image_of(interpreter: Path, boot: bytes) -> tuple[int, bytes]:
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     # An unlimited stack has the kernel lay out a process from below (arch/x86/mm/mmap.c), even where nothing is random.
     resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
-    second = made_image(interpreter, boot)
-    resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+    try:
+        second = made_image(interpreter, boot)
+    finally:
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
     if first != second:
         raise NotHere("no two images of the interpreter are the same")
     return struct.unpack_from("P", first)[0], first[struct.calcsize("P") :]
