@@ -1,7 +1,8 @@
-"""JSON text <-> values (RFC 8259), through the C scanner of the standard library.
+"""JSON text <-> values (RFC 8259), through a scanner in C.
 
-`json` itself costs 6-8 ms to import, because of `re`; its C half, `_json`, costs 0.15 ms.  This is
-the only file that uses it; without it (another Python) the public `json` does the same work.
+The native launcher has its own (launcher/json.c).  The portable one takes the standard library's: `json` itself costs
+6-8 ms to import, because of `re`; its C half, `_json`, costs 0.15 ms.  This is the only file that uses it; without it
+(another Python) the public `json` does the same work.
 
 The standard scanner is laxer than the RFC and than Go's decoder: refused here are duplicate keys,
 NaN and Infinity, lone surrogates, a byte order mark, and nesting deeper than MAX_DEPTH.  Whatever
@@ -9,6 +10,8 @@ is wrong, jsonfault.py reads the text again, slowly, to say in which line and co
 """
 
 from __future__ import annotations
+
+import sys
 
 from ocirt import log
 
@@ -32,15 +35,20 @@ def _refuse(constant: str) -> object:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """One object.  Members that are null are dropped, as Go's decoder treats them as absent."""
+    """One object."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _Refused
     if None in members.values():
-        for name in [name for name, value in pairs if value is None]:
-            log.debug(f'property "{name}" is null, which is the same as absent')
-            del members[name]
+        without_nulls(members)
     return members
+
+
+def without_nulls(members: dict[str, object]) -> None:
+    """Drop the members of an object that are null: Go's decoder treats them as absent."""
+    for name in [name for name, value in members.items() if value is None]:
+        log.debug(f'property "{name}" is null, which is the same as absent')
+        del members[name]
 
 
 class _Context:
@@ -65,7 +73,7 @@ def public_scanner() -> Callable[[str, int], tuple[object, int]]:
 _scanners: list[Callable[[str, int], tuple[object, int]]] = []  # one, when the first text is read
 
 
-def _scan(text: str, start: int) -> tuple[object, int]:
+def standard_scan(text: str, start: int) -> tuple[object, int]:
     """The value that begins there, and where it ends."""
     if not _scanners:
         try:
@@ -75,6 +83,17 @@ def _scan(text: str, start: int) -> tuple[object, int]:
         except ImportError:
             _scanners.append(public_scanner())
     return _scanners[0](text, start)
+
+
+if "_ocirt" in sys.builtin_module_names:
+    from _ocirt import scan_json  # type: ignore[import-not-found]  # part of the native launcher
+
+    def _scan(text: str, start: int) -> tuple[object, int]:
+        """The same."""
+        return scan_json(text, start, MAX_DEPTH, without_nulls)  # type: ignore[no-any-return]
+
+else:
+    _scan = standard_scan
 
 
 def parse(data: bytes, what: str) -> object:

@@ -23,6 +23,7 @@ extern int _PySignal_Init(int install_signal_handlers); /* part of the initialis
 extern PyStatus _Py_InitializeMain(void);
 
 #include "image.c"
+#include "json.c"
 #include "protect.c"
 #include "syscalls.c"
 
@@ -39,6 +40,7 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 
 static PyMethodDef methods[] = {
     SYSCALLS,
+    JSON,
     {"complete", complete, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -35,7 +35,7 @@ LIBRARIES = ("-Wl,-Bstatic", "-lz", "-lexpat", "-Wl,-Bdynamic", "-lm", "-ldl")
 # At fixed addresses; C modules find the interpreter in us; its memory is ours (image.c).
 OURS = ("malloc", "calloc", "realloc", "free", "pthread_self")
 OPTIONS = ("-O2", "-no-pie", "-s", "-Wl,--export-dynamic", *(f"-Wl,--wrap={name}" for name in OURS))
-EXTENSIONS = ("_json", "termios")  # C modules that hot commands take from the library's directory
+EXTENSIONS = ("termios",)  # C modules that hot commands take from the library's directory
 LOADER = "ocirt.launcher.loader"
 LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,15 +13,27 @@ import pytest
 from ocirt import log
 from ocirt.config import jsontext
 from ocirt.errors import ConfigError
+from tests.support import cmodule
 from tests.support.oracle import ROOT
+
+Scanner = Callable[[str, int], tuple[object, int]]
 
 EXAMPLES = sorted((ROOT / "tests/configs").glob("*/**/*.json"))
 
 
-@pytest.fixture(params=["_json", "json"], autouse=True)
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Scanner:
+    """The native launcher's scanner."""
+    module = cmodule.load(cmodule.compiled(tmp_path_factory.mktemp("native"), "json.c", "JSON", "-O1"))
+    return lambda text, start: module.scan_json(text, start, jsontext.MAX_DEPTH, jsontext.without_nulls)
+
+
+@pytest.fixture(params=["native", "_json", "json"], autouse=True)
 def _scanner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs with the private scanner and with the public one."""
-    if request.param == "json":
+    """Every test runs with the native launcher's scanner, the standard library's private one and its public one."""
+    if request.param == "native":
+        monkeypatch.setattr(jsontext, "_scan", request.getfixturevalue("native"))
+    elif request.param == "json":
         monkeypatch.setattr(jsontext, "_scan", jsontext.public_scanner())
 
 
@@ -89,6 +102,42 @@ def test_the_longest_number_that_is_accepted() -> None:
         "config.json is not acceptable JSON: line 1 column 2: a number of more than 4300 digits",
         "/0",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "why", "at"),
+    [
+        ("", 1, 1, "expected a value, found the end of the text", ""),
+        (" \n", 2, 1, "expected a value, found the end of the text", ""),
+        ("\ufeff{}", 1, 1, "a byte order mark before the text", ""),
+        ("{} x", 1, 4, "text after the end of the document", ""),
+        ("[NaN]", 1, 2, 'expected a value, found "NaN"', "/0"),
+        ("[-Infinity]", 1, 2, 'expected a value, found "-Infinity"', "/0"),
+        ("[tru]", 1, 2, 'expected a value, found "tru"', "/0"),
+        ("[01]", 1, 2, '"01" is not a number', "/0"),
+        ("[1.]", 1, 2, '"1." is not a number', "/0"),
+        ("[1e+]", 1, 2, '"1e+" is not a number', "/0"),
+        ("[0,]", 1, 4, 'expected a value, found "]"', "/1"),
+        ("[0", 1, 3, 'expected "," or "]", found the end of the text', "/0"),
+        ('{"a": 0,}', 1, 9, 'expected a property name in double quotes, found "}"', "/a"),
+        ('{"a"}', 1, 5, 'expected ":", found "}"', "/a"),
+        ('{"a": 0', 1, 8, 'expected "," or "}", found the end of the text', "/a"),
+        ("{a: 0}", 1, 2, 'expected a property name in double quotes, found "a"', ""),
+        ('{"a": 0, "\\u0061": 0}', 1, 10, 'the property "a" is given twice', "/a"),
+        ('["a', 1, 2, "a string without its closing quote", "/0"),
+        ('["a\nb"]', 1, 4, "a control character inside a string", "/0"),
+        ('["\0"]', 1, 3, "a control character inside a string", "/0"),
+        ('["\\x"]', 1, 3, "an unknown escape inside a string", "/0"),
+        ('["\\u12g4"]', 1, 3, "an unknown escape inside a string", "/0"),
+        ('["\\ud83d"]', 1, 3, "half of a surrogate pair inside a string", "/0"),
+        ('["\\ud83d\\u0041"]', 1, 3, "half of a surrogate pair inside a string", "/0"),
+        ('{"\\ude00": 0}', 1, 3, "half of a surrogate pair inside a string", ""),
+        ('["\u4e16", \u00a0]', 1, 7, 'expected a value, found "\u00a0"', "/1"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_has_its_place(text: str, line: int, column: int, why: str, at: str) -> None:
+    what = f"config.json is not acceptable JSON: line {line} column {column}: {why}"
+    assert fault_of(text.encode()) == (what, at)
 
 
 def test_a_duplicate_whose_values_are_null_is_refused() -> None:

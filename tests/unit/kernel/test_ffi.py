@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import importlib.util
+import importlib
 import os
-import subprocess
 import sys
-import sysconfig
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,34 +14,16 @@ import pytest
 
 from ocirt.errors import KernelError
 from ocirt.kernel import ffi, numbers
+from tests.support import cmodule
 
 PRCTL_CAPBSET_READ = 23
-
-
-MODULE = """
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include "syscalls.c"
-static PyMethodDef methods[] = {SYSCALLS, {NULL}};
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "_ocirt", .m_methods = methods};
-PyMODINIT_FUNC PyInit__ocirt(void) { return PyModule_Create(&definition); }
-"""
 
 
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """ffi_native over the launcher's C code, made into a module of its own."""
-    header = Path(sysconfig.get_path("include"), "Python.h")
-    if not header.is_file():
-        pytest.skip(f"no {header}: `make test` installs it")
-    work = tmp_path_factory.mktemp("native")
-    (work / "module.c").write_text(MODULE)
-    launcher = Path(ffi.__file__).parents[1] / "launcher"
-    command = ["cc", "-shared", "-fPIC", f"-I{header.parent}", f"-I{launcher}", "-o", work / "m.so", work / "module.c"]
-    subprocess.run(command, check=True, timeout=60)
-    spec = importlib.util.spec_from_file_location("_ocirt", work / "m.so")
-    assert spec is not None
-    sys.modules["_ocirt"] = importlib.util.module_from_spec(spec)
+    module = cmodule.compiled(tmp_path_factory.mktemp("native"), "syscalls.c", "SYSCALLS")
+    sys.modules["_ocirt"] = cmodule.load(module)
     try:
         return importlib.import_module("ocirt.kernel.ffi_native")
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ocirt.launcher import native
+from tests.support.jsontexts import texts
 
 TREE = Path(__file__).resolve().parents[3]
 
@@ -127,6 +128,47 @@ def main():
 """
     ran = subprocess.run([built(tmp_path, source)], check=True, capture_output=True, timeout=30)
     assert json.loads(ran.stdout) == [False, 2]
+
+
+def test_its_core_reads_json_as_a_whole_interpreter_does(tmp_path: Path) -> None:
+    source = """
+import _io, marshal, posix
+from _ocirt import scan_json
+SPACE = ' \\t\\n\\r'
+def read(text):
+    try:
+        value, end = scan_json(text, len(text) - len(text.lstrip(SPACE)), 384, lambda members: None)
+    except ValueError:
+        return 'refused'
+    return 'refused' if text[end:].strip(SPACE) else repr(value)
+def main():
+    texts = marshal.loads(_io.FileIO(0).readall())
+    _io.FileIO(1, 'w').write(marshal.dumps([*map(read, texts)]))
+    posix._exit(0)
+"""
+    some = [*texts(10, 3000), f"[{'9' * 4300}]", f"[{'9' * 4301}]", "1e400"]
+    ran = subprocess.run(
+        [built(tmp_path, source)], input=marshal.dumps(some), check=True, capture_output=True, timeout=30
+    )
+    for text, found in zip(some, marshal.loads(ran.stdout), strict=True):
+        assert found == read_by_json(text), text
+
+
+def read_by_json(text: str) -> str:
+    """Without what the standard library accepts beyond RFC 8259, and names given twice."""
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError
+        return dict(pairs)
+
+    def refuse(constant: str) -> None:
+        raise ValueError
+
+    try:
+        return repr(json.loads(text, object_pairs_hook=members, parse_constant=refuse))
+    except ValueError:
+        return "refused"
 
 
 @pytest.mark.parametrize(
