@@ -39,7 +39,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: deb wheel engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: profile deb wheel engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -140,6 +140,10 @@ bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (roo
 	@$(MAKE) --no-print-directory stage portable
 	$(PYTHON) conformance/bench/bench.py --write --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun \
 	  --runtime portable=$(PLAIN)/bin/ocirt
+
+profile: stage ## find what a container's life uses of the native launcher's memory, which is laid out by it (root)
+	$(PYTHON) -I -X no_debug_ranges conformance/bench/profile.py $(STAGE)/lib/ocirt
+	@$(MAKE) --no-print-directory stage
 
 imports: ## what every command imports, and what that costs
 	@$(PYTHON) -I -S conformance/bench/imports.py

@@ -12,7 +12,7 @@ import sys
 from _io import open as io_open
 from marshal import loads
 
-from _ocirt import complete  # type: ignore[import-not-found]  # part of the launcher
+from _ocirt import allocate_for, complete  # type: ignore[import-not-found]  # part of the launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     CODES: dict[str, bytes]  # marshalled: most of them are used once, or never
     READY: tuple[str, ...]  # the modules to import
+    OWNERS: dict[str, int]  # of memory, see placement.py
     # See Modules.
     ORDER: dict[str, tuple[str, ...]]
     PACKAGES: dict[str, str]
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 
 def code_of(name: str) -> CodeType | None:
     """Of a module that is not imported yet."""
-    return loads(CODES[name]) if name in CODES else None
+    if name not in CODES:
+        return None
+    allocate_for(OWNERS[name])
+    code: CodeType = loads(CODES[name])
+    return code
 
 
 class StandardLibrary:

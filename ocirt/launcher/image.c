@@ -21,31 +21,56 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ALIGNMENT 16
 #define PAGE 4096
+#define LARGE_PAGE (2 << 20)
+#define GRAIN 16
+#define SMALL 1024 /* what was given back up to here is used for its own size again */
+#define OWNERS 1024
+#ifdef TRAINING /* every block has pages of its own, for good: see training.c */
+#define ALIGNMENT PAGE
+#define MEMORY (1200 << 20)
+#else
+#define ALIGNMENT GRAIN
+#define MEMORY (64 << 20)
+#endif
 
 extern char __data_start[]; /* of the linker */
 extern char *__progname;    /* of the C library */
 
 /* Last in the executable, so that what is not used of it need not be in the image. */
-static char memory[64 << 20] __attribute__((section(".image,\"aw\",@nobits#"), aligned(PAGE)));
+static char memory[MEMORY] __attribute__((section(".image,\"aw\",@nobits#"), aligned(PAGE)));
 static char *unused = memory;
 static int revived; /* this process began with an image: saved as 1 */
 
 /* A part of it. */
 struct block {
-    size_t size;        /* of its content */
-    struct block *next; /* of those that were given back */
+    size_t size; /* of its content */
+    union {
+        struct block *next; /* of those that were given back */
+        struct {
+            uint32_t owner, index; /* which one it is: a place and the profile name it so */
+        };
+    };
     char content[];
 };
 
-static struct block *given_back;
+static struct block *given_back[SMALL / GRAIN + 2]; /* by size; last, the large ones */
+
+/* Where a block is put that a start will use (placement.py); in the order of owner and index. */
+struct place {
+    uint32_t owner, index, size, offset;
+};
+
+static struct place *places;
+static size_t place_count;
+static uint32_t owner, taken[OWNERS]; /* the module for which memory is taken; how many blocks each has had */
 
 extern void *__real_malloc(size_t size);
 extern void *__real_calloc(size_t count, size_t size);
 extern void *__real_realloc(void *old, size_t size);
 extern void __real_free(void *old);
 extern pthread_t __real_pthread_self(void);
+void __wrap_free(void *old);
 
 /* Memory that stays; NULL when there is no more. */
 static void *take(size_t size, size_t alignment)
@@ -63,21 +88,43 @@ static int is_taken(void *address)
     return (char *)address >= memory && (char *)address < unused;
 }
 
-/* The first block given back that is large enough, without what it has too much; NULL when there is none. */
+static struct block **bin(size_t size)
+{
+    return &given_back[size > SMALL ? SMALL / GRAIN + 1 : size / GRAIN];
+}
+
+/* A block given back that is large enough, without what it has too much; NULL when there is none. */
 static struct block *take_again(size_t size)
 {
-    for (struct block **at = &given_back; *at != NULL; at = &(*at)->next) {
+    for (struct block **at = bin(size); *at != NULL; at = &(*at)->next) {
         struct block *found = *at;
         if (found->size < size)
             continue;
         *at = found->next;
-        if (found->size - size > sizeof *found) {
+        if (found->size - size > SMALL) {
             struct block *rest = (struct block *)(found->content + size);
-            *rest = (struct block){.size = found->size - size - sizeof *rest, .next = *at};
-            *at = rest;
+            rest->size = found->size - size - sizeof *rest;
             found->size = size;
+            __wrap_free(rest->content);
         }
         return found;
+    }
+    return NULL;
+}
+
+/* Where the block has its place; NULL when it has none, or has grown. */
+static struct block *place_of(uint32_t index, size_t size)
+{
+    size_t low = 0, high = place_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        struct place *at = &places[middle];
+        if (at->owner == owner && at->index == index)
+            return size <= at->size ? (struct block *)(memory + at->offset) : NULL;
+        if (at->owner < owner || (at->owner == owner && at->index < index))
+            low = middle + 1;
+        else
+            high = middle;
     }
     return NULL;
 }
@@ -86,15 +133,20 @@ void *__wrap_malloc(size_t size)
 {
     if (revived)
         return __real_malloc(size);
-    size = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
-    struct block *made = take_again(size);
-    if (made == NULL) {
-        made = take(sizeof *made + size, ALIGNMENT);
-        if (made == NULL)
+    size = (size + GRAIN - 1) & ~(size_t)(GRAIN - 1);
+    uint32_t index = taken[owner]++;
+    struct block *block = place_of(index, size);
+    if (block != NULL) {
+        block->size = size;
+    } else if ((block = take_again(size)) == NULL) {
+        block = take(sizeof *block + size, ALIGNMENT);
+        if (block == NULL)
             return NULL;
-        made->size = size;
+        block->size = size;
     }
-    return made->content;
+    block->owner = owner;
+    block->index = index;
+    return block->content;
 }
 
 void *__wrap_calloc(size_t count, size_t size)
@@ -116,9 +168,10 @@ void __wrap_free(void *old)
 {
     if (!is_taken(old)) {
         __real_free(old);
-    } else if (!revived) {
-        block_of(old)->next = given_back;
-        given_back = block_of(old);
+    } else if (!revived && ALIGNMENT != PAGE) {
+        struct block *block = block_of(old), **at = bin(block->size);
+        block->next = *at;
+        *at = block;
     }
 }
 
@@ -140,25 +193,95 @@ pthread_t __wrap_pthread_self(void)
     return revived ? __real_pthread_self() : 1;
 }
 
-/* What the interpreter cuts its small objects from. */
+static void *take_block(void *context, size_t size)
+{
+    return __wrap_malloc(size != 0 ? size : 1);
+}
+
+static void *take_zeroed_block(void *context, size_t count, size_t size)
+{
+    return count == 0 || size == 0 ? __wrap_calloc(1, 1) : __wrap_calloc(count, size);
+}
+
+static void *take_other_block(void *context, void *old, size_t size)
+{
+    return __wrap_realloc(old, size != 0 ? size : 1);
+}
+
+static void give_block_back(void *context, void *old)
+{
+    __wrap_free(old);
+}
+
+#ifdef TRAINING
+#include "training.c"
+#endif
+
+/* What the interpreter cuts small objects from, and its stack. */
 static void *new_arena(void *context, size_t size)
 {
     if (!revived)
-        return take(size, PAGE);
+        return __wrap_malloc(size);
     void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return made == MAP_FAILED ? NULL : made;
 }
 
 static void free_arena(void *context, void *arena, size_t size)
 {
-    if (!is_taken(arena))
+    if (is_taken(arena))
+        __wrap_free(arena);
+    else
         munmap(arena, size);
 }
 
+static const PyMemAllocatorDomain small_objects[] = {PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
+static PyMemAllocatorEx allocators_of_python[2];
+
+/* Python cuts small objects from arenas of its own, one beside the other as they come; here each has a block. */
 static void keep_memory_here(void)
 {
     PyObjectArenaAllocator arenas = {NULL, new_arena, free_arena};
     PyObject_SetArenaAllocator(&arenas);
+    PyMemAllocatorEx ours = {NULL, take_block, take_zeroed_block, take_other_block, give_block_back};
+    for (int i = 0; i < 2; i++) {
+        PyMem_GetAllocator(small_objects[i], &allocators_of_python[i]);
+        PyMem_SetAllocator(small_objects[i], &ours);
+    }
+}
+
+/* What it is not told of as its own it gives to free(). */
+static void let_python_keep_memory(void)
+{
+    for (int i = 0; i < 2; i++)
+        PyMem_SetAllocator(small_objects[i], &allocators_of_python[i]);
+}
+
+/* Standard input begins with the size of what has a place, the number of places, and the places.  The rest begins on a
+   large page: the kernel can map one as a whole while nothing on it is written to. */
+static int read_places(void)
+{
+    uint64_t numbers[2];
+    if (fread(numbers, sizeof *numbers, 2, stdin) != 2)
+        return -1;
+    size_t size = numbers[1] * sizeof *places;
+    places = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (places == MAP_FAILED || fread(places, 1, size, stdin) != size)
+        return -1;
+    place_count = numbers[1];
+    unused = (char *)(((uintptr_t)memory + numbers[0] + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1));
+    return 0;
+}
+
+/* allocate_for(number): what is allocated from here on is this owner's. */
+static PyObject *allocate_for(PyObject *module, PyObject *number)
+{
+    unsigned long wanted = PyLong_AsUnsignedLong(number);
+    if (PyErr_Occurred())
+        return NULL;
+    if (wanted >= OWNERS)
+        return PyErr_Format(PyExc_ValueError, "%lu owners are too many", wanted);
+    owner = (uint32_t)wanted;
+    Py_RETURN_NONE;
 }
 
 /* Write the image to standard output: the address where it begins, and the data from there on. */
@@ -166,6 +289,9 @@ static _Noreturn void save_image(void)
 {
     PyThread_tss_delete(&_PyRuntime.gilstate.autoTSSkey);
     PyThreadState_Get()->native_thread_id = 0;
+    PyType_ClearCache(); /* or the names of what it forgets, which lie anywhere, would be written to */
+    let_python_keep_memory();
+    places = NULL;
     environ = NULL; /* this and the next lines: the dynamic linker fills them in */
     __progname = NULL;
     stdin = stdout = stderr = NULL;
@@ -182,10 +308,16 @@ static _Noreturn void save_image(void)
     _exit(0);
 }
 
+/* A module that the image has, without the import system: what that executes lies on 20 pages that nothing else needs. */
+static PyObject *imported(const char *name)
+{
+    return PyDict_GetItemString(PyImport_GetModuleDict(), name);
+}
+
 /* posix.environ, which is read wherever a variable is asked for.  0, or -1 with an exception. */
 static int renew_environment(void)
 {
-    PyObject *posix = PyImport_ImportModule("posix");
+    PyObject *posix = imported("posix");
     PyObject *known = posix == NULL ? NULL : PyObject_GetAttrString(posix, "environ");
     if (known == NULL)
         return -1;
@@ -206,7 +338,7 @@ static int renew_environment(void)
    with an exception. */
 static int renew_signals(void)
 {
-    PyObject *module = PyImport_ImportModule("_signal");
+    PyObject *module = imported("_signal");
     PyObject *interrupt = module == NULL ? NULL : PyObject_GetAttrString(module, "default_int_handler");
     if (interrupt == NULL)
         return -1;

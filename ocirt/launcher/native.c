@@ -21,6 +21,14 @@
 
 extern int _PySignal_Init(int install_signal_handlers); /* part of the initialisation after the core */
 extern PyStatus _Py_InitializeMain(void);
+extern int __real__Py_Deepfreeze_Init(void);
+
+/* The strings in the code of Python's frozen modules, which lie far apart: put off until complete(), or they were those
+   that all modules use. */
+int __wrap__Py_Deepfreeze_Init(void)
+{
+    return 0;
+}
 
 #include "image.c"
 #include "json.c"
@@ -30,6 +38,8 @@ extern PyStatus _Py_InitializeMain(void);
 /* complete(): from the core to a whole interpreter, whose standard library can be imported. */
 static PyObject *complete(PyObject *module, PyObject *ignored)
 {
+    if (__real__Py_Deepfreeze_Init() < 0)
+        return NULL;
     PyStatus status = _Py_InitializeMain();
     if (PyStatus_Exception(status)) {
         PyErr_Format(PyExc_ImportError, "the Python interpreter cannot be completed: %s", status.err_msg);
@@ -42,6 +52,7 @@ static PyMethodDef methods[] = {
     SYSCALLS,
     JSON,
     {"complete", complete, METH_NOARGS, NULL},
+    {"allocate_for", allocate_for, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -131,11 +142,16 @@ static int set_arguments(int argc, char **argv)
 int main(int argc, char **argv)
 {
     if (!revived) {
+        if (read_places() < 0)
+            _exit(1);
         initialise();
         import_modules();
         save_image();
     }
     protect_executable(argv);
+#ifdef TRAINING
+    begin_training();
+#endif
     if (revive() == 0 && set_arguments(argc, argv) == 0) {
         PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
         PyObject_CallNoArgs(PyDict_GetItemString(globals, "main")); /* ends the process */

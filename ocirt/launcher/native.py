@@ -23,18 +23,23 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from ocirt.launcher import write  # noqa: E402
+from ocirt.launcher import placement, write  # noqa: E402
 
 NOT_HERE = 3
 # What Debian's built-in modules need; static, for every start would load the others.
 LIBRARIES = ("-Wl,-Bstatic", "-lz", "-lexpat", "-Wl,-Bdynamic", "-lm", "-ldl")
-# At fixed addresses; C modules find the interpreter in us; its memory is ours (image.c).
-OURS = ("malloc", "calloc", "realloc", "free", "pthread_self")
-OPTIONS = ("-O2", "-no-pie", "-s", "-Wl,--export-dynamic", *(f"-Wl,--wrap={name}" for name in OURS))
+# At fixed addresses, without gaps; C modules find the interpreter in us; its memory is ours (image.c).
+OURS = ("malloc", "calloc", "realloc", "free", "pthread_self", "_Py_Deepfreeze_Init")
+LAYOUT = ("-no-pie", "-s", "-Wl,-z,noseparate-code", "-Wl,--export-dynamic")
+OPTIONS = ("-O2", *LAYOUT, *(f"-Wl,--wrap={name}" for name in OURS))
 EXTENSIONS = ("termios",)  # C modules that hot commands take from the library's directory
 LOADER = "ocirt.launcher.loader"
 LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
@@ -66,28 +71,50 @@ def library() -> str:
     return f"libpython{sysconfig.get_config_var('LDVERSION')}.a"
 
 
-def boot(package: Path, installed: str) -> bytes:
-    """What the launcher executes while its image is made: boot.py and the names it wants, marshalled.
+def boot(package: Path, installed: str, profile: str) -> bytes:
+    """What the launcher reads while its image is made: the places in its memory, as the profile has them; and boot.py
+    and the names it wants, marshalled.
 
     The package's files will lie below `installed`.
     """
     sources = write.read_sources(package, LEFT_OUT)
-    order = write.order(sources)
-    codes = {name: source.code(sources, installed) for name, source in sources.items()}
-    for name, file in write.files_of(ENCODINGS).items():
-        codes[name] = write.compiled(write.stripped(Path(file)), file)
-    codes[LOADER] = write.compiled(write.stripped(HERE / "loader.py"), f"{installed}/ocirt/launcher/loader.py")
+    trees, files = code(sources, installed)
     packages = write.packages(sources, installed)
-    packages["encodings"] = os.path.dirname(codes["encodings"].co_filename)
+    packages["encodings"] = os.path.dirname(files["encodings"])
     names = {
-        "CODES": {name: marshal.dumps(code) for name, code in codes.items()},
+        "CODES": {name: marshal.dumps(write.compiled(tree, files[name])) for name, tree in trees.items()},
         "READY": ready(sources),
-        "ORDER": order,
+        "OWNERS": owners(trees),
+        "ORDER": write.order(sources),
         "PACKAGES": packages,
         "EXTENSIONS": write.files_of(EXTENSIONS),
     }
-    code = write.compiled(write.stripped(HERE / "boot.py"), f"{installed}/ocirt/launcher/boot.py")
-    return marshal.dumps((code, names))
+    code_of_boot = write.compiled(write.stripped(HERE / "boot.py"), f"{installed}/ocirt/launcher/boot.py")
+    places = placement.places(placement.read(profile), digests(trees), owners(trees))
+    return places + marshal.dumps((code_of_boot, names))
+
+
+def code(sources: dict[str, write.Source], installed: str) -> tuple[dict[str, ast.Module], dict[str, str]]:
+    """The stripped modules by name, and the files they will have."""
+    trees = {name: write.without_import_system(source.tree, sources) for name, source in sources.items()}
+    files = {name: f"{installed}/{source.file}" for name, source in sources.items()}
+    for name, file in write.files_of(ENCODINGS).items():
+        trees[name], files[name] = write.stripped(Path(file)), file
+    trees[LOADER], files[LOADER] = write.stripped(HERE / "loader.py"), f"{installed}/ocirt/launcher/loader.py"
+    return trees, files
+
+
+def owners(modules: Iterable[str]) -> dict[str, int]:
+    """The numbers that image.c has for what memory is taken for."""
+    return {name: number for number, name in enumerate((placement.CORE, *modules))}
+
+
+def digests(trees: dict[str, ast.Module]) -> dict[str, str]:
+    """Of the owners of memory."""
+    return {
+        placement.CORE: placement.digest_of_core(),
+        **{name: placement.digest(tree) for name, tree in trees.items()},
+    }
 
 
 def ready(sources: dict[str, write.Source]) -> tuple[str, ...]:
@@ -114,16 +141,19 @@ def protection() -> str:
     return wanted
 
 
-def build(boot: bytes, executable: Path) -> None:
-    """Write the launcher that has executed this, marshalled as boot() does it.  Raises NotHere."""
+def build(boot: bytes, executable: Path, *options: str) -> None:
+    """Write the launcher that has read this, which is as boot() has it; options: more for the compiler.
+
+    Raises NotHere.
+    """
     with tempfile.TemporaryDirectory() as work:
         interpreter = Path(work, "interpreter")
-        compile_c(interpreter)
+        compile_c(interpreter, *options)
         image = image_of(interpreter, boot)
         write.replace(executable, with_data(interpreter.read_bytes(), *image), 0o755)
 
 
-def compile_c(executable: Path) -> None:
+def compile_c(executable: Path, *options: str) -> None:
     """Raises NotHere."""
     compiler, directory = require_toolchain()
     paths = {
@@ -135,7 +165,8 @@ def compile_c(executable: Path) -> None:
     defines = [f'-DSELF_EXE="{protection()}"', *(f'-DPYTHON_{name}=L"{path}"' for name, path in paths.items())]
     inputs = [HERE / "native.c", directory / library()]
     include = f"-I{sysconfig.get_path('include')}"
-    command: list[str | Path] = [*compiler, *OPTIONS, include, *defines, *inputs, *LIBRARIES, "-o", executable]
+    command: list[str | Path] = [*compiler, *OPTIONS, *options, include, *defines]
+    command += [*inputs, *LIBRARIES, "-o", executable]
     if subprocess.run(command, check=False).returncode:  # no libc6-dev, no static zlib: its own lines say which
         raise NotHere("the C compiler failed")
 
@@ -171,22 +202,30 @@ def with_data(executable: bytes, address: int, data: bytes) -> bytes:
     """The executable with these data from this address on.  They are in the last of its segments (elf(5)); what follows
     in the file, for debuggers, goes."""
     made = bytearray(executable)
-    headers, size, count = struct.unpack_from("<Q14xHH", made, 32)
-    for header in range(headers, headers + count * size, size):
-        kind, flags, offset, start = struct.unpack_from("<IIQQ", made, header)
-        if (kind, flags & WRITABLE) == (LOADED, WRITABLE):
-            made[offset + address - start :] = data
-            length = len(made) - offset
-            struct.pack_into("<QQ", made, header + 32, length, length)
+    header, offset, start = data_segment(made)
+    made[offset + address - start :] = data
+    length = len(made) - offset
+    struct.pack_into("<QQ", made, header + 32, length, length)
     struct.pack_into("<Q", made, 40, 0)  # no table of sections
     struct.pack_into("<HH", made, 60, 0, 0)
     return bytes(made)
 
 
+def data_segment(executable: bytes | bytearray) -> tuple[int, int, int]:
+    """Where an executable has the header of its data, the data, and their address.  Raises NotHere."""
+    headers, size, count = struct.unpack_from("<Q14xHH", executable, 32)
+    for header in range(headers, headers + count * size, size):
+        kind, flags, offset, start = struct.unpack_from("<IIQQ", executable, header)
+        if (kind, flags & WRITABLE) == (LOADED, WRITABLE):
+            return header, offset, start
+    raise NotHere("the executable has no data")
+
+
 def check() -> None:
     """Raises NotHere."""
     with tempfile.TemporaryDirectory() as work:
-        build(marshal.dumps((write.compiled(ast.Module([], []), "boot.py"), {})), Path(work, "launcher"))
+        boot = marshal.dumps((write.compiled(ast.Module([], []), "boot.py"), {}))
+        build(placement.places({}, {}, {}) + boot, Path(work, "launcher"))
 
 
 def main(directory: str, launcher: str = "", destdir: str = "") -> int:
@@ -195,7 +234,8 @@ def main(directory: str, launcher: str = "", destdir: str = "") -> int:
         if directory == "--check":
             check()
         else:
-            build(boot(Path(f"{destdir}{directory}/ocirt"), directory), Path(destdir + launcher))
+            profile = placement.PROFILE.read_text()
+            build(boot(Path(f"{destdir}{directory}/ocirt"), directory, profile), Path(destdir + launcher))
     except NotHere as error:
         print(f"no native launcher: {error}", file=sys.stderr)
         return NOT_HERE

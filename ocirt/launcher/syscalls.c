@@ -5,6 +5,11 @@
 
 #define MOST_ARGUMENTS 6
 
+#ifndef TRAINING /* training.c has its own */
+#define BEFORE_CALL(number)
+#define AFTER_CALL(number, result)
+#endif
+
 /* One argument of a system call as 64 bits.  0, or -1 with an exception. */
 static int as_argument(PyObject *object, long *argument)
 {
@@ -46,8 +51,10 @@ static PyObject *call(PyObject *module, PyObject *const *objects, Py_ssize_t cou
     for (Py_ssize_t i = 0; i < count; i++)
         if (as_argument(objects[i], &arguments[i]) < 0)
             return NULL;
+    BEFORE_CALL(arguments[0]);
     long result = syscall(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5],
                           arguments[6]);
+    AFTER_CALL(arguments[0], result);
     return PyLong_FromLong(result == -1 ? -errno : result);
 }
 

@@ -6,25 +6,27 @@ import json
 import marshal
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ocirt.launcher import native
+from ocirt.launcher import native, placement
 from tests.support.jsontexts import texts
 
 TREE = Path(__file__).resolve().parents[3]
 
 
-def built(tmp_path: Path, source: str) -> Path:
-    """A native launcher whose image has executed this; a start calls its main()."""
+def built(tmp_path: Path, source: str, places: bytes = placement.places({}, {}, {})) -> Path:
+    """A native launcher whose image has executed this, with memory as placed; a start calls its main()."""
     try:
         native.require_toolchain()
     except native.NotHere as error:
         pytest.skip(f"{error}: `make test` installs it")
-    native.build(marshal.dumps((compile(source, "boot.py", "exec", dont_inherit=True), {})), tmp_path / "launcher")
+    boot = marshal.dumps((compile(source, "boot.py", "exec", dont_inherit=True), {}))
+    native.build(places + boot, tmp_path / "launcher")
     return tmp_path / "launcher"
 
 
@@ -101,6 +103,36 @@ def main():
     posix._exit(3 if more[12345] == '12345' * 100 else 4)
 """
     assert subprocess.run([built(tmp_path, source)], check=False, timeout=30).returncode == 3
+
+
+def test_what_has_a_place_lies_there(tmp_path: Path) -> None:
+    """The blocks 0 to 19 of owner 7, but for two: one is larger than its place, one has none."""
+    source = """
+import posix
+from _ocirt import allocate_for
+allocate_for(7)
+kept = [bytes(size) for size in (1000,) * 20]
+last = bytes(3000)
+more = [bytes(1000) for _ in range(3)]
+allocate_for(0)
+def main():
+    posix.write(1, ascii([*map(id, kept), id(last), *map(id, more)]).encode())
+    posix._exit(0)
+"""
+    blocks = tuple(placement.Block(index, 1200, 1, 0) for index in range(100) if index != 7)
+    places = placement.places({"x": placement.Owner("d", blocks)}, {"x": "d"}, {"x": 7})
+    ran = subprocess.run([built(tmp_path, source, places)], check=True, capture_output=True, timeout=30)
+    at = json.loads(ran.stdout)
+    near = [address for address in at if 0 <= address - min(at) < 99 * (1200 + placement.HEADER)]
+    assert {(address - min(near)) % (1200 + placement.HEADER) for address in near} == {0}
+    assert len(near) == len(set(near)) == len(at) - 2
+    assert at[20] not in near  # 3000 bytes
+
+
+def test_an_image_without_its_places_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(native.NotHere) as refused:
+        built(tmp_path, "", struct.pack("QQ", 1 << 20, 1 << 40))
+    assert str(refused.value) == "the interpreter does not run"
 
 
 def test_an_image_that_holds_something_of_its_process_is_refused(tmp_path: Path) -> None:
