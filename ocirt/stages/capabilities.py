@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from ocirt import log
 from ocirt.errors import KernelError
 from ocirt.kernel.capabilities import CAPABILITIES, MOST_CAPABILITIES, names_of
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def bits(mask: int) -> Iterator[int]:
+    """The numbers of the capabilities in the mask; ~mask has all others."""
     return (bit for bit in range(MOST_CAPABILITIES) if mask >> bit & 1)
 
 
 class LimitBoundingSet(Step):
-    """Drop what is not wanted; dropping needs CAP_SETPCAP, so what is not there is not dropped again."""
+    """Drop what is not wanted.  Who may not, for want of CAP_SETPCAP, need not drop what is not there."""
 
     __slots__ = ("mask",)
 
@@ -32,8 +35,15 @@ class LimitBoundingSet(Step):
         return f"limit the bounding set to {names_of(self.mask) or 'nothing'}"
 
     def apply(self, box: Box) -> None:
-        for capability in bits(box.kernel.read_bounding() & ~self.mask):
-            box.kernel.drop_bounding(capability)
+        kernel = box.kernel
+        for capability in bits(~self.mask):
+            try:
+                kernel.drop_bounding(capability)
+            except KernelError as error:
+                if error.errno == errno.EINVAL:  # past the last one that this kernel knows
+                    return
+                if error.errno != errno.EPERM or kernel.read_bounding(1 << capability):
+                    raise
 
 
 class KeepCapabilities(Step):

@@ -9,6 +9,7 @@ import pytest
 
 from ocirt import log
 from ocirt.config.views import Process
+from ocirt.errors import KernelError
 from ocirt.kernel.capabilities import CAPABILITIES, names_of
 from ocirt.stages.capabilities import (
     LimitBoundingSet,
@@ -42,10 +43,27 @@ def test_names_of_a_mask_include_what_the_table_does_not_know() -> None:
     assert names_of(CHOWN | KILL | 1 << 63) == "CAP_CHOWN, CAP_KILL, capability 63"
 
 
-def test_only_what_is_there_and_unwanted_is_dropped() -> None:
-    box, kernel = recorded_box(read_bounding=CHOWN | KILL)
-    LimitBoundingSet("", KILL).apply(box)
-    assert kernel.calls == [("read_bounding",), ("drop_bounding", 0)]
+def test_what_is_not_wanted_is_dropped_up_to_the_last_one_that_the_kernel_knows() -> None:
+    box, kernel = recorded_box(drop_bounding=[None] * 3 + [kernel_error(errno.EINVAL)])
+    LimitBoundingSet("", KILL | CHOWN | 1 << 2).apply(box)
+    assert kernel.calls == [("drop_bounding", number) for number in (1, 3, 4, 6)]
+
+
+def test_who_may_drop_nothing_need_not_drop_what_is_not_there() -> None:
+    refused = kernel_error(errno.EPERM, "prctl")
+    box, kernel = recorded_box(drop_bounding=refused, read_bounding=0)
+    LimitBoundingSet("", ALL).apply(box)
+    assert kernel.calls[:4] == [
+        ("drop_bounding", 41),
+        ("read_bounding", 1 << 41),
+        ("drop_bounding", 42),
+        ("read_bounding", 1 << 42),
+    ]
+    box, kernel = recorded_box(drop_bounding=refused, read_bounding=CHOWN)
+    with pytest.raises(KernelError) as caught:
+        LimitBoundingSet("", KILL).apply(box)
+    assert caught.value is refused
+    assert kernel.calls == [("drop_bounding", 0), ("read_bounding", CHOWN)]
 
 
 def test_sets_are_set_exactly(warnings: list[str]) -> None:
@@ -79,10 +97,10 @@ def test_absent_capabilities_drop_everything() -> None:
     bare = Process({"cwd": "/"}, "/process")
     limit, _ = limit_capabilities(bare)
     (sets,) = set_capabilities(bare)
-    box, kernel = recorded_box(read_bounding=CHOWN, capget=(ALL, ALL, 0))
+    box, kernel = recorded_box(read_bounding=0, capget=(ALL, ALL, 0))
     limit.apply(box)
     sets.apply(box)
-    assert ("drop_bounding", 0) in kernel.calls
+    assert [call[1] for call in kernel.calls if call[0] == "drop_bounding"] == list(range(64))
     assert ("capset", 0, 0, 0) in kernel.calls
 
 
