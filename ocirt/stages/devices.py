@@ -66,21 +66,17 @@ class MakeDevice(Step):
         return f"make {self.path} ({stat.filemode(self.mode)}{number}, owner {self.uid}:{self.gid})"
 
     def apply(self, box: Box) -> None:
-        kernel = box.kernel
         directory, _, name = self.path.rpartition("/")
         parent = open_directory(box, directory)
         try:
-            try:
-                self._make(box, parent, name)
-            except OSError as error:
-                if error.errno == errno.EEXIST:
-                    self._check_existing(box, parent, name)
-                elif error.errno == errno.EPERM and not stat.S_ISFIFO(self.mode):
-                    self._bind(box, parent, name)
-                else:
-                    raise
-        finally:
-            kernel.close(parent)
+            self._make(box, parent, name)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                self._check_existing(box, parent, name)
+            elif error.errno == errno.EPERM and not stat.S_ISFIFO(self.mode):
+                self._bind(box, parent, name)
+            else:
+                raise
 
     def _make(self, box: Box, parent: int, name: str) -> None:
         kernel = box.kernel
@@ -139,16 +135,13 @@ class LinkDevices(Step):
     def apply(self, box: Box) -> None:
         kernel = box.kernel
         dev = open_directory(box, "/dev")
+        for name, target in LINKS:
+            link(box, target, dev, name)
         try:
-            for name, target in LINKS:
-                link(box, target, dev, name)
-            try:
-                kernel.close(kernel.openat(box.proc, "kcore", os.O_PATH))
-            except OSError:
-                return
-            link(box, "/proc/kcore", dev, "core")
-        finally:
-            kernel.close(dev)
+            kernel.close(kernel.openat(box.proc, "kcore", os.O_PATH))
+        except OSError:
+            return
+        link(box, "/proc/kcore", dev, "core")
 
 
 class LinkPtmx(Step):
@@ -166,14 +159,11 @@ class LinkPtmx(Step):
         kernel = box.kernel
         dev = open_directory(box, "/dev")
         try:
-            try:
-                kernel.unlinkat(dev, "ptmx")
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-            kernel.symlinkat("pts/ptmx", dev, "ptmx")
-        finally:
-            kernel.close(dev)
+            kernel.unlinkat(dev, "ptmx")
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        kernel.symlinkat("pts/ptmx", dev, "ptmx")
 
 
 def link(box: Box, target: str, directory: int, name: str) -> None:
@@ -188,11 +178,13 @@ def open_directory(box: Box, path: str) -> int:
     """A directory of the container, made when missing.  Raises OcirtError for a symbolic link on the way.
 
     Before the pivot a link in the image may lead anywhere, and things are deleted and made in here
-    (CVE-2026-41579).
+    (CVE-2026-41579).  So it is looked up once, and stays in box.fds until all descriptors are closed.
     """
+    key = f"directory{path}"
     try:
-        fd: int = box.kernel.mkdir_in_root(box.root, path or "/", symlinks=False)
-        return fd
+        if key not in box.fds:
+            box.fds[key] = box.kernel.mkdir_in_root(box.root, path or "/", symlinks=False)
+        return box.fds[key]
     except KernelError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
