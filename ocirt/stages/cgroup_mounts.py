@@ -76,27 +76,28 @@ class MountCgroups(MountStep):
             kernel.close(target)
         try:
             for name, controllers, directory in self.hierarchies:
-                self._attach_hierarchy(box, tmpfs, name, controllers, directory)
+                kernel.mkdirat(tmpfs, name, 0o755)
+                if self.own_root:
+                    self._mount_hierarchy(box, tmpfs, name, controllers)
+                else:
+                    own = box.manager.paths if box.manager else {}
+                    source = own.get(controllers.split(",")[0], directory)
+                    bind_directory(box, source, tmpfs, self.flags, name)
+                for controller in controllers.split(","):
+                    if "," in controllers and controller != name:
+                        kernel.symlinkat(name, tmpfs, controller)
             self._finish(box, tmpfs)
         finally:
             kernel.close(tmpfs)
 
-    def _attach_hierarchy(self, box: Box, tmpfs: int, name: str, controllers: str, directory: str) -> None:
+    def _mount_hierarchy(self, box: Box, tmpfs: int, name: str, controllers: str) -> None:
         kernel = box.kernel
-        kernel.mkdirat(tmpfs, name, 0o755)
         place = kernel.openat(tmpfs, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            if self.own_root:
-                kernel.fchdir(place)
-                kernel.mount("cgroup", ".", "cgroup", self.flags, controllers)
-            else:
-                own = box.manager.paths if box.manager else {}
-                bind_directory(box, own.get(controllers.split(",")[0], directory), place, self.flags)
+            kernel.fchdir(place)
+            kernel.mount("cgroup", ".", "cgroup", self.flags, controllers)
         finally:
             kernel.close(place)
-        for controller in controllers.split(","):
-            if "," in controllers and controller != name:
-                kernel.symlinkat(name, tmpfs, controller)
 
     def _finish(self, box: Box, tmpfs: int) -> None:
         self.set_attributes(box, tmpfs)
@@ -155,16 +156,18 @@ class MountCgroup2(MountStep):
         return True
 
 
-def bind_directory(box: Box, source: str, target: int, flags: int) -> None:
+def bind_directory(box: Box, source: str, target: int, flags: int, name: str = "") -> None:
     """Bind a cgroup directory of the host with the mount's flags on all below it (CVE-2023-25809).
 
+    name: of a directory in target instead of target itself; of a symbolic link in its place it is the link that
+    move_mount(2) would mount on, which it refuses.
     Not as a peer of the host's mount: what is mounted on it later must not show there.
     """
     kernel = box.kernel
     tree = kernel.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
     try:
         kernel.mount_setattr(tree, "", AT_RECURSIVE, mount_attributes(flags), 0, MS_SLAVE)
-        kernel.move_mount(tree, "", target, "")
+        kernel.move_mount(tree, "", target, name)
     finally:
         kernel.close(tree)
 
