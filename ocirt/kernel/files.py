@@ -145,9 +145,11 @@ class _Walk:
             raise KernelError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "openat", self.path)
 
     def _open_or_make(self, part: str) -> int:
+        """The last part is missing as a rule, else we were not here: it is made first, and looked at if it is there."""
         here = self.passed[-1]
         try:
-            return openat(here, part, O_PATH | O_NOFOLLOW)
+            if self.parts:
+                return openat(here, part, O_PATH | O_NOFOLLOW)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -159,7 +161,7 @@ class _Walk:
             else:
                 mknodat(here, part, stat.S_IFREG | self.mode)
         except KernelError as error:
-            if error.errno != errno.EEXIST:  # somebody was quicker: what it is, is looked at as ever
+            if error.errno != errno.EEXIST:  # a link to nowhere, or somebody was quicker: what it is, is looked at
                 raise
         return openat(here, part, O_PATH | O_NOFOLLOW)
 
