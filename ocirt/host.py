@@ -97,7 +97,7 @@ def probe_host() -> Host:
     """The machine ocirt runs on.  Raises OSError when /proc is not there."""
     system = os.uname()
     mountinfo = os.read_text("/proc/self/mountinfo")
-    own = parse_own_cgroups(os.read_text("/proc/self/cgroup"))
+    own = parse_own_cgroups(os.read_record("/proc/self/cgroup"))
     mounts, roots, unified = parse_cgroup_mounts(mountinfo, own)
     return Host(
         kernel=parse_release(system.release),

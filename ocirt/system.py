@@ -123,6 +123,23 @@ def read_whole(name: str, dir_fd: int | None = None) -> bytes:
         close(fd)
 
 
+def read_record(name: str) -> str:
+    """A file of the kernel's that is one record, as text: a value, a status, but no list.
+
+    seq_file hands out whole records, as many as fit into its buffer of a page: where there is one, a read(2) that is
+    not filled had all of it, and the one that would say so is saved.
+    """
+    fd = open(name, O_RDONLY | O_CLOEXEC)
+    try:
+        content = block = read(fd, 65536)
+        while len(block) == 65536:
+            block = read(fd, 65536)
+            content += block
+    finally:
+        close(fd)
+    return content.decode("utf-8", "surrogateescape")
+
+
 def write_all(fd: int, data: bytes) -> None:
     """write(2) takes a part at a time of what goes into a pipe."""
     while data:

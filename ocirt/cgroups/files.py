@@ -14,7 +14,7 @@ from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 SIGKILL = 9
 # Killed processes leave their cgroup only when they are through with exiting; 2 s is a heavily loaded machine.
@@ -31,8 +31,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def read_file(directory: str, name: str) -> str:
-    """The file's text without the last newline.  Raises OSError."""
-    return os.read_text(f"{directory}/{name}").rstrip("\n")
+    """The text of a file that is one record, without the last newline: any but the lists of processes.  OSError."""
+    return os.read_record(f"{directory}/{name}").rstrip("\n")
 
 
 def write_file(directory: str, name: str, text: str) -> None:
@@ -78,7 +78,9 @@ def tree(directory: str) -> Iterator[int]:
 
 
 def subdirectories(fd: int) -> list[str]:
-    """Names of the cgroups directly below."""
+    """Names of the cgroups directly below.  kernfs counts them in the links of a directory: 2 are its own."""
+    if os.fstat(fd).st_nlink == 2:
+        return []
     with os.scandir(fd) as entries:
         return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
@@ -133,10 +135,10 @@ def _open_if_there(name: str, parent: int) -> int:
         raise
 
 
-def missing_directories(directory: str) -> list[str]:
-    """What make_directories() would make now, parents first."""
+def missing_directories(directory: str, there: Container[str] = ()) -> list[str]:
+    """What make_directories() would make now, parents first.  there: what need not be looked for."""
     missing: list[str] = []
-    while not os.path.exists(directory) and len(missing) < MOST_LEVELS:
+    while directory not in there and not os.path.exists(directory) and len(missing) < MOST_LEVELS:
         missing.append(directory)
         directory = directory.rpartition("/")[0]
     return missing[::-1]

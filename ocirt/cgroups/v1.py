@@ -39,6 +39,7 @@ UNLIMITED = 2**62  # what memory.limit_in_bytes says without a limit depends on 
 FREEZE_DEADLINE = 2.0
 # The hierarchies in which the processes are looked up, the best first: whoever pauses needs the freezer.
 _FOR_PIDS = ("freezer", "devices", "pids", "memory", "name=systemd")
+_CPUSET = ("cpuset.cpus", "cpuset.mems")  # what a cpuset cannot be joined without
 
 
 class V1Manager(Manager):
@@ -69,7 +70,7 @@ class V1Manager(Manager):
             if directory not in self.made:
                 refuse_used(directory)
         if "cpuset" in self.paths:
-            _fill_cpuset(self.paths["cpuset"])
+            _fill_cpuset(self.paths["cpuset"], self.made)
         if self.frozen():
             raise OcirtError("cgroup", "container's cgroup unexpectedly frozen", detail=self.paths["freezer"])
         self.token = new_mark(self.home())
@@ -199,20 +200,27 @@ def _try_freeze(directory: str) -> bool:
             time.sleep(0.0001)
 
 
-def _fill_cpuset(directory: str) -> None:
+def _fill_cpuset(directory: str, made: list[str]) -> None:
     """A v1 cpuset is born without processors and nobody can join it: copy the parent's, from the top down.
 
-    Only directories that are empty are filled; the walk begins at the first parent that is not.
+    Only directories that are empty, as those just made are, are filled; the walk begins at the first parent that is
+    not.
     """
-    to_fill: list[tuple[str, list[str]]] = []
+    to_fill: list[tuple[str, dict[str, str]]] = []
     parent = directory
     try:
-        while empty := [name for name in ("cpuset.cpus", "cpuset.mems") if not read_file(parent, name)]:
-            to_fill.append((parent, empty))
+        while not all((values := dict.fromkeys(_CPUSET, "") if parent in made else _cpuset(parent)).values()):
+            to_fill.append((parent, values))
             parent = parent.rpartition("/")[0]
     except FileNotFoundError:  # above the hierarchy's root
         raise OcirtError("cgroup", f"{directory} has no processors and no parent to copy them from") from None
-    for child, empty in reversed(to_fill):
-        for name in empty:
-            write_file(child, name, read_file(parent, name))
-        parent = child
+    for child, own in reversed(to_fill):
+        for name in _CPUSET:
+            if own[name]:
+                values[name] = own[name]
+            else:
+                write_file(child, name, values[name])
+
+
+def _cpuset(directory: str) -> dict[str, str]:
+    return {name: read_file(directory, name) for name in _CPUSET}

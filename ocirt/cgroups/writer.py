@@ -23,24 +23,29 @@ def write_all(paths: dict[str, str], writes: Iterable[Write]) -> None:
     Consecutive writes of a group are tried in turn; those refused are tried again as long as another one
     of the group succeeded since.  Raises OcirtError("cgroup") naming the file and the pointer.
     """
+    opened: dict[str, int] = {}  # path -> fd: on v1 a dozen device rules go into one file, a write(2) each
     waiting: list[Write] = []
-    for write in writes:
-        if waiting and waiting[0].group != write.group:
-            _write_group(paths, waiting)
-            waiting = []
-        waiting.append(write)
-        if not write.group:
-            _write(paths, write)
-            waiting = []
-    _write_group(paths, waiting)
+    try:
+        for write in writes:
+            if waiting and waiting[0].group != write.group:
+                _write_group(paths, opened, waiting)
+                waiting = []
+            waiting.append(write)
+            if not write.group:
+                _write(paths, opened, write)
+                waiting = []
+        _write_group(paths, opened, waiting)
+    finally:
+        for fd in opened.values():
+            os.close(fd)
 
 
-def _write_group(paths: dict[str, str], group: list[Write]) -> None:
+def _write_group(paths: dict[str, str], opened: dict[str, int], group: list[Write]) -> None:
     while group:
         refused: list[tuple[Write, OcirtError]] = []
         for write in group:
             try:
-                _write(paths, write)
+                _write(paths, opened, write)
             except OcirtError as error:
                 if error.errno not in (errno.EINVAL, errno.EBUSY):
                     raise
@@ -109,7 +114,7 @@ def _present_value(write: Write, text: str) -> str:
     return f"{key} {write.absent}"
 
 
-def _write(paths: dict[str, str], write: Write) -> None:
+def _write(paths: dict[str, str], opened: dict[str, int], write: Write) -> None:
     directory = _directory(paths, write)
     if write.must_exceed:
         _check_usage(directory, write)
@@ -117,22 +122,25 @@ def _write(paths: dict[str, str], write: Write) -> None:
     file, text = write.file, write.text
     try:
         try:
-            fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+            fd = _open(f"{directory}/{file}", opened)
         except FileNotFoundError:
             if not write.instead:
                 raise
             file, text = write.instead, write.instead_text
-            fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
+            fd = _open(f"{directory}/{file}", opened)
+        os.write(fd, text.encode())
     except OSError as error:
         if error.errno == errno.ENOENT and write.optional:
             return
         raise _refused(write, directory, file, error) from error
     if write.clamped:
         _check_clamped(directory, write)
+
+
+def _open(path: str, opened: dict[str, int]) -> int:
+    if path not in opened:
+        opened[path] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    return opened[path]
 
 
 def _directory(paths: dict[str, str], write: Write) -> str:

@@ -17,7 +17,7 @@ from ocirt.stages.namespaces import new_namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from typing import Any
 
     from ocirt.box import Box
@@ -41,12 +41,21 @@ class CreateCgroup(Step):
 
     rootless: hierarchies that are denied are left out; box.manager is None when all are.
     own_pids: the container has a pid namespace, so that the end of init ends it whole.
+    mount_points: of the hierarchies; nobody need look whether these directories are there.
     """
 
-    __slots__ = ("own_pids", "record", "rootless")
+    __slots__ = ("mount_points", "own_pids", "record", "rootless")
 
-    def __init__(self, at: str, record: dict[str, Any], rootless: bool = False, own_pids: bool = True) -> None:
+    def __init__(
+        self,
+        at: str,
+        record: dict[str, Any],
+        rootless: bool = False,
+        own_pids: bool = True,
+        mount_points: Container[str] = (),
+    ) -> None:
         self.at = at
+        self.mount_points = mount_points
         self.record = record
         self.rootless = rootless
         self.own_pids = own_pids
@@ -121,7 +130,8 @@ def make_cgroup(config: Config, host: Host, container_id: str, rootless: bool) -
     manager = open_manager(host, path, container_id)
     # Who is not the host's root can make no device either.
     writes = manager.limits(resources, devices=not host.rootless)
-    yield CreateCgroup("/linux/cgroupsPath" if path else "", manager.record(), contented, is_new(config, "pid"))
+    at, mount_points = "/linux/cgroupsPath" if path else "", {*host.cgroup_mounts.values(), host.unified_mount}
+    yield CreateCgroup(at, manager.record(), contented, is_new(config, "pid"), mount_points)
     if writes:
         yield WriteLimits("/linux/resources", writes, manager.kind == "v2")
 
@@ -132,7 +142,8 @@ def directories_to_make(plan: Plan) -> list[str]:
     for step in (step for stage in plan.part(HOST) for step in stage.steps):
         if isinstance(step, CreateCgroup) and step.record.get("files") != "v2":
             for directory in sorted(set(step.record["paths"].values())):
-                found += [path for path in missing_directories(directory) if path not in found]
+                missing = missing_directories(directory, step.mount_points)
+                found += [path for path in missing if path not in found]
     return found
 
 

@@ -62,3 +62,9 @@ def test_getenv() -> None:
 def test_a_directory_that_cannot_be_made() -> None:
     with pytest.raises(FileNotFoundError):
         system.makedirs("/proc/none", 0o700)
+
+
+@pytest.mark.parametrize("size", [0, 5, 65535, 65536, 65537, 131072])
+def test_a_record_is_read_to_its_end(size: int, tmp_path: Path) -> None:
+    (tmp_path / "record").write_text("x" * size)
+    assert system.read_record(f"{tmp_path}/record") == "x" * size

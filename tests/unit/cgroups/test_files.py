@@ -125,6 +125,7 @@ def test_missing_directories_are_those_that_would_be_made(tmp_path: Path) -> Non
     (tmp_path / "a").mkdir()
     wanted = [f"{tmp_path}/a/b", f"{tmp_path}/a/b/c"]
     assert missing_directories(f"{tmp_path}/a/b/c") == wanted
+    assert missing_directories(f"{tmp_path}/a/b/c", {f"{tmp_path}/a/b"}) == wanted[1:]
     made: list[str] = []
     make_directories(f"{tmp_path}/a/b/c", made)
     assert made == wanted

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ocirt.cgroups import manager_from_record, open_manager, require
-from ocirt.cgroups.v1 import V1Manager
+from ocirt.cgroups.v1 import V1Manager, _fill_cpuset
 from ocirt.errors import OcirtError
 from ocirt.host import Host
 
@@ -24,6 +26,31 @@ def test_record_and_back() -> None:
     again = manager_from_record(manager.record())
     assert isinstance(again, V1Manager)
     assert (again.paths, again.made) == (manager.paths, ["/c/memory/a"])
+
+
+def cpuset(directory: Path, cpus: str, mems: str) -> str:
+    directory.mkdir()
+    (directory / "cpuset.cpus").write_text(f"{cpus}\n")
+    (directory / "cpuset.mems").write_text(f"{mems}\n")
+    return str(directory)
+
+
+def values(directory: str) -> tuple[str, str]:
+    return Path(directory, "cpuset.cpus").read_text(), Path(directory, "cpuset.mems").read_text()
+
+
+def test_cpusets_are_filled_from_above(tmp_path: Path) -> None:
+    """Each from the one above; what is chosen there stays, and what was just made is not read."""
+    cpuset(tmp_path / "a", "0-7", "0-1")
+    chosen = cpuset(tmp_path / "a" / "b", "3", "")
+    made = [cpuset(tmp_path / "a" / "b" / "c", "", ""), cpuset(tmp_path / "a" / "b" / "c" / "d", "", "")]
+    _fill_cpuset(made[1], made)
+    assert [values(directory) for directory in (chosen, *made)] == [("3\n", "0-1"), ("3", "0-1"), ("3", "0-1")]
+
+
+def test_no_cpuset_to_fill_from(tmp_path: Path) -> None:
+    with pytest.raises(OcirtError, match="has no processors and no parent to copy them from"):
+        _fill_cpuset(cpuset(tmp_path / "a", "", "0"), [])
 
 
 def test_a_host_without_cgroups() -> None:
