@@ -20,7 +20,10 @@ Python until the program is executed.
  DONE]----------------------------------------->  closes its own
  saves record, pid-file   <------------------- READY
  SAVED ---------------------------------------->  closes this channel, waits on start.sock
- exit 0                                           [exec: does not wait, executes]
+ exit 0
+
+ [exec, restore, run: GO instead of SAVED; init executes, and what follows is said in this channel.
+  run: the pid-file before GO]
 
  start: connect, unlink start.sock, GO -------->  startContainer hooks
                           <-------------- EXECUTES  seccomp, execve

@@ -3,7 +3,7 @@
     <root>/<id>/            mode 0711; its flock(2) is the container's lock
         config.json         exact copy of the bundle's: later edits have no effect (runtime.md, create)
         state.json          the record, written whole to a temporary name, then renamed
-        start.sock          init listens here from `created` on; `start` removes it
+        start.sock          init listens here from `created` on; `start` removes it; a `run` has none
         trace               only with --trace: what init notes of its steps, for create and start (trace/recorder.py)
         notify/             only with NOTIFY_SOCKET: bound into the container; `start` makes notify.sock in it
 
@@ -81,9 +81,10 @@ class Container:
     make, empty when cgroup says which it made), root_mount (path and marks of
     what stages/root_mount.py has mounted on the host, or empty), resctrl (stages/resctrl.py, only with
     linux.intelRdt), annotations, poststop (hooks to run at delete).
+    conversation: with an init that waits in it for GO, not for a `start`; only in the command that made it.
     """
 
-    __slots__ = ("root", "id", "dirfd", "record", "known_config", "locked")
+    __slots__ = ("root", "id", "dirfd", "record", "known_config", "conversation", "locked")
 
     def __init__(self, root: str, container_id: str, dirfd: int, record: dict[str, Any]) -> None:
         self.root = root
@@ -91,6 +92,7 @@ class Container:
         self.dirfd = dirfd
         self.record = record
         self.known_config: Config | None = None
+        self.conversation: Channel | None = None
         self.locked = False  # by this process
 
     @classmethod

@@ -82,7 +82,7 @@ class Plan:
     """The ordered list of stages; nothing has happened yet when it is made.
 
     stages: in order.  clone_flags: of init.  via_joiner: init is born by a joiner (process/joiner.py).
-    executes_at_once: init does not wait for `start` (exec).
+    executes_at_once: init does not wait for `start` (exec, run, restore).
     """
 
     __slots__ = ("stages", "clone_flags", "via_joiner", "executes_at_once")

@@ -62,7 +62,7 @@ class Options:
     rootless: missing rights over cgroups are borne.
     cgroup_manager: as the global option.  notify: directory on the host for sd_notify(3), or "".
     watch: what watches the container's system calls, or None.  audit: what counts the capabilities that it asks for,
-    or None.  extensions: stages of others.
+    or None.  executes_at_once: as Plan has it.  extensions: stages of others.
     """
 
     __slots__ = (
@@ -77,6 +77,7 @@ class Options:
         "notify",
         "watch",
         "audit",
+        "executes_at_once",
         "extensions",
     )
 
@@ -94,6 +95,7 @@ class Options:
         notify: str = "",
         watch: Watch | None = None,
         audit: Audit | None = None,
+        executes_at_once: bool = False,
         extensions: tuple[Extension, ...] = (),
     ) -> None:
         self.id = container_id
@@ -107,6 +109,7 @@ class Options:
         self.notify = notify
         self.watch = watch
         self.audit = audit
+        self.executes_at_once = executes_at_once
         self.extensions = extensions
 
 
@@ -189,7 +192,12 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         from ocirt.extensions import insert
 
         stages = insert(stages, options.extensions, config, host, options)
-    return Plan(*stages, clone_flags=clone_flags(linux), via_joiner=via_joiner)
+    return Plan(
+        *stages,
+        clone_flags=clone_flags(linux),
+        via_joiner=via_joiner,
+        executes_at_once=options.executes_at_once,
+    )
 
 
 def plan_state(config: Config, options: Options) -> dict[str, Any]:

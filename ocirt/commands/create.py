@@ -54,9 +54,10 @@ def main(g: Globals, options: Parsed) -> int:
 
 
 def create_container(
-    g: Globals, options: Parsed, *, detached: bool, audit: Audit | None = None
+    g: Globals, options: Parsed, *, detached: bool, starts: bool = False, audit: Audit | None = None
 ) -> tuple[Container, Terminal | None, Watch | None]:
-    """What create and run have in common.  audit: counts the capabilities that the program asks for.
+    """What create and run have in common.  starts: by lifecycle.start(), in this process.
+    audit: counts the capabilities that the program asks for.
 
     The terminal is ours, for a foreground run with process.terminal; the watch is what the options ask for.
     """
@@ -93,6 +94,7 @@ def create_container(
             notify=notify,
             watch=watch,
             audit=audit,
+            executes_at_once=starts,
             extensions=load_stages(options.stage),
         ),
     )

@@ -33,7 +33,7 @@ def main(g: Globals, options: Parsed) -> int:
     if options.detach:
         if options.cap_audit:
             raise UsageError("--cap-audit needs a run in the foreground")
-        container, _, _ = create.create_container(g, options, detached=True)
+        container, _, _ = create.create_container(g, options, detached=True, starts=True)
         with Undo() as undo:
             undo.push(lambda: destroy_once(container))
             start(container)
@@ -47,7 +47,7 @@ def _foreground(g: Globals, options: Parsed) -> int:
         set_child_subreaper(True)
     report = wanted_report(options.cap_audit)
     audit = report.audit if report is not None else None
-    container, terminal, watch = create.create_container(g, options, detached=False, audit=audit)
+    container, terminal, watch = create.create_container(g, options, detached=False, starts=True, audit=audit)
     with Undo() as undo:
         undo.push(lambda: destroy_once(container))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)  # until stay(): they are for the program

@@ -51,10 +51,13 @@ def launch(
     on_birth: Callable[[], None] = nothing,
     on_ready: Callable[[], None] = nothing,
     on_end: Callable[[], None] = nothing,
+    *,
+    hold: bool = False,
 ) -> None:
     """Run the plan up to READY and let init go.
 
     on_birth, on_ready: save the record, before GO and at READY.  on_end: what else may fail.
+    hold: init waits on, for GO from whoever goes on with box.channel.
     Raises OcirtError; then init is dead and every host step is undone.
     """
     # Held back until init is born: between an act and the note of what it made nothing may come.
@@ -66,6 +69,8 @@ def launch(
     with Undo() as undo:
         try:
             bring_up(plan, box, undo, on_birth, on_ready)
+            if not hold:
+                let_go(plan, box)
         except (OSError, OcirtError) as error:
             record = explained(error, plan, box)
             raise record from (error if record is not error else error.__cause__)
@@ -76,7 +81,7 @@ def launch(
 
 
 def bring_up(plan: Plan, box: Box, undo: Undo, on_birth: Callable[[], None], on_ready: Callable[[], None]) -> None:
-    """From the host steps to READY, or to execve.  Raises OSError and OcirtError."""
+    """From the host steps to READY.  Raises OSError and OcirtError."""
     run(plan.part(HOST), box, undo)
     log.phase("give birth to init")
     box.channel, theirs = channel_pair()
@@ -96,7 +101,11 @@ def bring_up(plan: Plan, box: Box, undo: Undo, on_birth: Callable[[], None], on_
     serve(plan, box)
     log.phase("note that it is ready")
     on_ready()
-    _send(box, SAVED)
+
+
+def let_go(plan: Plan, box: Box) -> None:
+    """From READY on; up to execve where init does not wait for `start`.  Raises OSError and OcirtError."""
+    _send(box, GO if plan.executes_at_once else SAVED)
     if plan.executes_at_once:
         log.phase("wait for the program to be executed")
         wait_for_exec(plan, box)

@@ -69,7 +69,10 @@ def new_box(console: int = -1) -> Box:
 def create(
     root: str, container_id: str, config: Config, text: bytes, bundle: str, plan: Plan, wishes: Wishes
 ) -> Container:
-    """Bring the container to `created`; its lock is still held.  Raises OcirtError; then nothing of it is left."""
+    """Bring the container to `created`; its lock is still held.  Raises OcirtError; then nothing of it is left.
+
+    With a plan that executes at once init waits for start() likewise, in container.conversation and nowhere else.
+    """
     from ocirt.process.launch import launch
     from ocirt.stages.cgroup import directories_to_make
 
@@ -90,7 +93,8 @@ def create(
         undo.push(lambda: run_poststop(container, config))
         undo.push(container.remove)
         box = new_box(wishes.console)
-        box.fds[START_SOCKET] = container.listen()
+        if not plan.executes_at_once:
+            box.fds[START_SOCKET] = container.listen()
         if wishes.notify:
             container.make_notify_directory()
         if log.tracer is not None:
@@ -123,7 +127,9 @@ def create(
             undo.replace(lambda: destroy(container))
             hand_over(wishes, box.pid, STANDARD)
 
-        launch(plan, box, on_birth, on_ready, on_end)
+        launch(plan, box, on_birth, on_ready, on_end, hold=plan.executes_at_once)
+        if plan.executes_at_once:
+            container.conversation = box.channel
         undo.keep()
     return container
 
@@ -147,13 +153,16 @@ def first_record(config: Config, bundle: str) -> dict[str, Any]:
 def start(container: Container, foreground: bool = False) -> None:
     """Let a created container execute its program; returns when it does.  Raises StateError, OcirtError.
 
+    `run` goes on with the conversation of its create: it has had the lock since, and nobody could connect.
     With NOTIFY_SOCKET it returns when the program has said that it is ready, unless the caller stays in the foreground.
     """
     sock = None
     log.phase("look at the container")
-    catch_ending_signals()
+    if container.conversation is None:
+        catch_ending_signals()
     with container.lock():
-        require_startable(startable_status(container))
+        if container.conversation is None:
+            require_startable(startable_status(container))
         config = container.config()
         if config.process is None:
             raise StateError("status", "process property must not be empty", at="/process")
@@ -164,8 +173,7 @@ def start(container: Container, foreground: bool = False) -> None:
         if log.tracer is not None:
             log.tracer.adopt(container.dirfd, container.pid)
         log.phase("wait for the program to be executed")
-        conversation = container.connect()
-        container.remove_start_socket()
+        conversation = container.conversation or _connect(container)
         _execute(container, config, conversation)
         log.phase("end the conversation with init")
         conversation.close()
@@ -176,6 +184,13 @@ def start(container: Container, foreground: bool = False) -> None:
         from ocirt.process.notify import forward, forward_beside
 
         (forward_beside if foreground else forward)(container, sock)
+
+
+def _connect(container: Container) -> Channel:
+    """The conversation with an init that waits for `start`; nobody can begin a second one."""
+    conversation = container.connect()
+    container.remove_start_socket()
+    return conversation
 
 
 def _execute(container: Container, config: Config, conversation: Channel) -> None:

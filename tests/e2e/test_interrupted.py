@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import Bundle
-from tests.support.runtime import Runtime
+from tests.support.runtime import BOUND, Runtime, poll
 from tests.support.scenarios import rich
 
 pytestmark = pytest.mark.differs(runc="says: interrupted system call, and leaves a process that waits")
@@ -33,7 +34,19 @@ def test_run(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
     rich(bundle)
     result = interrupted(runtime, tmp_path / "log").run(bundle.args("/bin/true"))
     assert (result.code, result.err) == (0, "")
-    assert runtime.name != "ocirt" or {"poll", "flock", "accept4", "waitid"} <= answers(tmp_path / "log")
+    assert runtime.name != "ocirt" or {"poll", "flock", "waitid"} <= answers(tmp_path / "log")
+
+
+@pytest.mark.only_ocirt("init of the others waits in open(2), of a fifo")
+def test_init_waits_for_start(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    bundle.args("/bin/true").save()
+    log, command = tmp_path / "log", ("create", "--bundle", str(bundle.path), bundle.id)
+    create = subprocess.Popen(interrupted(runtime, log).arguments(*command), stdin=subprocess.DEVNULL)
+    poll(lambda: log.exists() and "accept4(" in log.read_text(errors="replace"), "init's wait")
+    runtime.start(bundle)
+    assert create.wait(BOUND) == 0  # with strace, which stays for init
+    assert "accept4" in answers(log)
+    runtime.ok("delete", bundle.id)
 
 
 def test_the_others(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:

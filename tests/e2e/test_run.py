@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ocirt.container import never_executed
 from tests.support.bundles import Bundle
 from tests.support.host import alive
-from tests.support.runtime import Runtime, poll
+from tests.support.runtime import BOUND, Runtime, poll, wait_for
 
 
 def test_output_goes_where_the_caller_says(runtime: Runtime, bundle: Bundle) -> None:
@@ -116,3 +120,136 @@ def test_duplicate_id(runtime: Runtime, bundle: Bundle) -> None:
 def test_init_is_a_session_leader_without_a_terminal(runtime: Runtime, bundle: Bundle) -> None:
     seen = runtime.probe(bundle)
     assert (seen["pid"], seen["sid"], seen["pgid"]) == (1, 1, 1)
+
+
+class Held:
+    """`run` between the record and the program: it waits to connect to the full queue of a pidfd socket."""
+
+    def __init__(self, runtime: Runtime, bundle: Bundle, directory: Path, *flags: str) -> None:
+        path = str(directory / "pidfd")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(0)
+        self._first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._first.connect(path)
+        self.directory = runtime.root / bundle.id
+        self.out, self.err = directory / "run.out", directory / "run.err"
+        bundle.save()
+        words = ("run", "--pidfd-socket", path, *flags, "--bundle", str(bundle.path), bundle.id)
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.run = subprocess.Popen(runtime.arguments(*words), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        self.pid = int(poll(lambda: self._recorded("pid"), "the record of init"))
+        poll(lambda: "unix_wait_for_peer" in Path(f"/proc/{self.run.pid}/wchan").read_text(), "run's wait")
+
+    def _recorded(self, name: str) -> object:
+        path = self.directory / "state.json"
+        return json.loads(path.read_text())[name] if path.exists() else None
+
+    def release(self) -> int:
+        """Let it go on; its exit status."""
+        for _ in range(2):
+            connection, _ = self._listener.accept()
+            connection.close()
+        return self.run.wait(BOUND)
+
+    def close(self) -> None:
+        self.run.kill()
+        self.run.wait()
+        self._listener.close()
+        self._first.close()
+
+
+def has_open(pid: int, path: Path) -> bool:
+    try:
+        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:  # one that it closed meanwhile
+        return False
+
+
+@pytest.fixture
+def held(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> Iterator[Held]:
+    run = Held(runtime, bundle.script("echo once"), tmp_path)
+    yield run
+    run.close()
+
+
+no_pidfd_socket = pytest.mark.only_ocirt("runc and crun of Debian 12 have no --pidfd-socket")
+
+
+@no_pidfd_socket
+def test_the_record_is_there_before_the_program(runtime: Runtime, bundle: Bundle, held: Held) -> None:
+    state = runtime.state(bundle)
+    assert (state["pid"], state["status"]) == (held.pid, "running")
+    assert never_executed(held.pid)
+    assert sorted(path.name for path in held.directory.iterdir()) == ["config.json", "state.json"]
+    assert held.out.read_text() == ""
+    assert held.release() == 0
+    assert held.out.read_text() == "once\n"
+    assert not held.directory.exists()
+
+
+@no_pidfd_socket
+def test_start_by_another_is_refused(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    held = Held(runtime, bundle.script("echo once; sleep 1000"), tmp_path, "--detach")
+    start = subprocess.Popen(runtime.arguments("start", bundle.id), stderr=subprocess.PIPE, text=True)
+    poll(lambda: has_open(start.pid, held.directory), "start's look at the lock")
+    assert held.release() == 0
+    _, err = start.communicate(timeout=BOUND)
+    assert (start.returncode, "cannot start an already running container" in err) == (1, True)
+    runtime.fails("start", bundle.id, says="cannot start an already running container")
+    bundle.pid = held.pid
+    runtime.stop(bundle)
+    assert held.out.read_text() == "once\n"
+    held.close()
+
+
+@no_pidfd_socket
+def test_run_killed_before_the_program(runtime: Runtime, bundle: Bundle, held: Held) -> None:
+    """init ends with the conversation, and delete finds everything."""
+    held.run.kill()
+    held.run.wait()
+    assert wait_for(held.pid) == 1
+    assert runtime.status(bundle) == "stopped"
+    runtime.fails("start", bundle.id, says="cannot start a container that has stopped")
+    runtime.ok("delete", bundle.id)
+    assert held.out.read_text() == ""
+
+
+@no_pidfd_socket
+@pytest.mark.parametrize("victim", ["run", "init"])
+def test_interrupted_before_the_program(runtime: Runtime, bundle: Bundle, held: Held, victim: str) -> None:
+    """SIGTERM to either ends both, and nothing is left."""
+    if victim == "run":
+        held.run.terminate()
+        code = held.run.wait(BOUND)
+    else:
+        runtime.ok("kill", bundle.id, "TERM")
+        code = held.release()
+    assert code == 1
+    assert "interrupted by signal 15" in held.err.read_text()
+    assert not held.directory.exists()
+    assert not alive(held.pid)
+    assert held.out.read_text() == ""
+
+
+@no_pidfd_socket
+def test_init_killed_before_the_program(held: Held) -> None:
+    os.kill(held.pid, signal.SIGKILL)
+    assert held.release() == 1
+    assert held.err.read_text().endswith("container init died before it executed the program\n")
+    assert not held.directory.exists()
+    assert held.out.read_text() == ""
+
+
+@pytest.mark.only_ocirt("runc reports success with --detach: it does not wait for execve")
+@pytest.mark.parametrize("flags", [(), ("--detach",), ("--keep",)])
+def test_what_execve_refuses_is_the_error_of_run(
+    runtime: Runtime, bundle: Bundle, host_unchanged: Callable, flags: tuple[str, ...]
+) -> None:
+    (bundle.root / "bin/rubbish").write_bytes(b"\x7fELF rubbish")
+    (bundle.root / "bin/rubbish").chmod(0o755)
+    bundle.args("/bin/rubbish").save()
+    with host_unchanged():
+        runtime.fails(
+            "run", *flags, "--bundle", str(bundle.path), bundle.id, says="exec /bin/rubbish: exec format error"
+        )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ocirt.box import Box
-from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, LOG, READY, Channel, channel_pair
+from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, READY, SAVED, Channel, channel_pair
 from ocirt.errors import OcirtError
 from ocirt.kernel.processes import reap
 from ocirt.pipeline import ANSWER, INIT, Plan, Stage, Step
@@ -20,6 +20,7 @@ from ocirt.process.launch import (
     describe_status,
     end_child,
     hear_joiner,
+    let_go,
     patience,
     serve,
     wait_for_exec,
@@ -143,6 +144,27 @@ def test_the_end_without_a_question_that_was_to_come() -> None:
     with pytest.raises(OcirtError) as caught:
         wait_for_exec(Plan(Stage("listener", ANSWER, [Note()]), clone_flags=0), box)
     assert (caught.value.code, "killed by signal 31" in caught.value.what) == ("init-died", True)
+
+
+def test_init_is_let_go_to_wait_for_start() -> None:
+    box, init = box_and_init()
+    let_go(Plan(clone_flags=0), box)
+    assert init.receive().kind == SAVED
+
+
+def test_init_is_let_go_to_execute() -> None:
+    box, init = box_and_init()
+    init.send(EXECUTES)
+
+    def execute() -> None:
+        JOURNAL[:] = [init.receive().kind]
+        init.close()
+
+    executing = threading.Thread(target=execute)
+    executing.start()
+    let_go(Plan(clone_flags=0, executes_at_once=True), box)
+    executing.join(10)
+    assert JOURNAL == [GO]
 
 
 def test_an_end_that_was_not_announced_is_death() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ocirt.channel import EXECUTES, Channel, channel_pair
+from ocirt.container import Container
 from ocirt.errors import OcirtError, StateError
 from ocirt.process.lifecycle import (
     connect_console,
@@ -14,6 +20,7 @@ from ocirt.process.lifecycle import (
     remove_remains,
     require_startable,
     send_pidfd,
+    start,
     write_pid_file,
 )
 from tests.support import records
@@ -33,6 +40,53 @@ def test_only_a_created_container_starts(status: str, text: str) -> None:
     with pytest.raises(StateError) as caught:
         require_startable(status)
     assert (caught.value.code, caught.value.what) == ("status", text)
+
+
+CONFIG = {"ociVersion": "1.3.0", "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["/x"]}}
+
+
+def start_at_once(root: Path, init: Callable[[Channel, int], None]) -> Container:
+    """start() of what create has left in the hands of `run`, with a process that executed long ago."""
+    process = records.sleeper()
+    try:
+        container = records.make(root, "web1", process.pid, CONFIG)
+        container.locked = True
+        container.conversation, theirs = channel_pair()
+        playing = threading.Thread(target=init, args=(theirs, process.pid))
+        playing.start()
+        start(container)
+        playing.join(10)
+        return container
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_run_goes_on_with_the_conversation_of_create(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def init(channel: Channel, _pid: int) -> None:
+        heard.append(channel.receive().kind)
+        channel.send(EXECUTES)
+        channel.close()
+
+    container = start_at_once(tmp_path, init)
+    assert heard == ["GO"]
+    assert not container.locked
+    assert container.conversation is not None
+    assert container.conversation.fileno() == -1
+
+
+def test_what_init_reports_in_that_conversation_is_raised(tmp_path: Path) -> None:
+    def init(channel: Channel, pid: int) -> None:
+        channel.receive()
+        channel.send_error(OcirtError("executable", "exec /x: exec format error", errno=8))
+        assert channel.receive().kind == ""
+        os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(OcirtError) as caught:
+        start_at_once(tmp_path, init)
+    assert (caught.value.code, caught.value.what, caught.value.errno) == ("executable", "exec /x: exec format error", 8)
 
 
 def test_pid_file_has_digits_only_and_is_replaced_whole(tmp_path: Path) -> None:
