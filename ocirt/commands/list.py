@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt import log
+from ocirt import log, users
 from ocirt import system as os
 from ocirt.config import jsontext
 from ocirt.container import list_containers
@@ -44,13 +44,8 @@ def main(g: Globals, options: Parsed) -> int:
 
 def _owner(container: Container) -> str:
     """The user's name, #uid when it has none."""
-    from pwd import getpwuid
-
     uid = container.record["owner"]
-    try:
-        return getpwuid(uid).pw_name
-    except KeyError:
-        return f"#{uid}"
+    return [*users.names(uid), f"#{uid}"][0]
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import resource
 
 from ocirt import system as os
+from ocirt import users
 from ocirt.doctor import Finding
 
 TYPE_CHECKING = False
@@ -147,12 +148,7 @@ def _capabilities() -> Finding:
 
 def user_name(uid: int) -> str:
     """The number itself when it has none."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return [*users.names(uid), str(uid)][0]
 
 
 def subordinate_ranges(kind: str, name: str, uid: int) -> list[tuple[int, int]]:

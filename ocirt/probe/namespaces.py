@@ -6,6 +6,7 @@ import os
 import struct
 from fcntl import ioctl
 
+from ocirt import users
 from ocirt.errors import OcirtError
 from ocirt.host import TOOL_DIRECTORIES, find_mapping_tools
 from ocirt.kernel import flags as f
@@ -125,19 +126,12 @@ def given_ids(text: str) -> tuple[int, int]:
 
 def subordinate(text: str, table: str) -> tuple[str, str]:
     """First id and number of ids of the caller's first range in /etc/subuid: subuid(5).  Raises Unavailable."""
-    names = {str(os.geteuid()), *user_names(read("/etc/passwd"), os.geteuid())}
+    names = {str(os.geteuid()), *users.names(os.geteuid())}
     for line in text.splitlines():
         name, *numbers = line.strip().split(":")
         if name in names and len(numbers) == 2:
             return numbers[0], numbers[1]
     raise Unavailable(f"{table} has no range for this user")
-
-
-def user_names(passwd: str, uid: int) -> Iterator[str]:
-    for line in passwd.splitlines():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2] == str(uid):
-            yield fields[0]
 
 
 def run(program: str, *arguments: str) -> None:

@@ -23,6 +23,7 @@ LAYERS = (
         "resultfile",
         "system",
         "units",
+        "users",
     ),
     ("kernel",),
     ("config", "seccomp", "cgroups", "resctrl", "criu"),

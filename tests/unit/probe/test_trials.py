@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ocirt import users
 from ocirt.host import Host
 from ocirt.kernel import rtnetlink
 from ocirt.probe import Unavailable, cgroups, namespaces, process
@@ -25,9 +26,10 @@ def test_given_ids(text: str, ids: tuple[int, int]) -> None:
     assert namespaces.given_ids(text) == ids
 
 
-def test_subordinate_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_subordinate_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr(namespaces, "read", lambda path: "root:x:0:0::/:/bin/sh\nme:x:1000:1000::/:/bin/sh\n")
+    (tmp_path / "passwd").write_text("root:x:0:0::/:/bin/sh\nme:x:1000:1000::/:/bin/sh\n")
+    monkeypatch.setattr(users, "PASSWD", str(tmp_path / "passwd"))
     assert namespaces.subordinate("you:1:2\nme:100000:65536\n", "/etc/subuid") == ("100000", "65536")
     assert namespaces.subordinate("1000:7:8\n", "/etc/subuid") == ("7", "8")
     with pytest.raises(Unavailable, match="/etc/subuid has no range for this user"):
