@@ -7,7 +7,6 @@ Three questions, in this order: can a plan be made for it; does what the configu
 from __future__ import annotations
 
 import os
-import resource
 
 from ocirt import log
 from ocirt.check import ADVICE, ERROR, Finding, nearest
@@ -19,10 +18,11 @@ from ocirt.doctor.host import subordinate_ranges, user_name
 from ocirt.kernel.capabilities import CAPABILITIES
 from ocirt.kernel.creds import capget
 from ocirt.kernel.flags import MS_BIND, MS_REMOUNT
+from ocirt.kernel.processes import rlimit
 from ocirt.plan import Options
 from ocirt.probe import report
 from ocirt.probe.cgroups import PROPERTIES
-from ocirt.stages.limits import INFINITY, RESOURCES
+from ocirt.stages.limits import RESOURCES
 from ocirt.stages.mounts import host_source
 from ocirt.stages.rootfs import root_path
 from ocirt.system import number_if_there, text_if_there
@@ -248,8 +248,7 @@ def _limits(config: Config) -> Iterator[Finding]:
     if process is None or capget()[0] >> CAPABILITIES.index("CAP_SYS_RESOURCE") & 1:
         return
     for limit in process.rlimits:
-        hard = resource.getrlimit(RESOURCES.index(limit.type))[1]
-        ours = INFINITY if hard == resource.RLIM_INFINITY else hard
+        _, ours = rlimit(0, RESOURCES.index(limit.type))
         if limit.hard > ours:
             what = f"the hard limit {limit.hard} is above the {ours} that ocirt runs with"
             yield _missing(what, f"{limit.at}/hard", "lower it, or run ocirt with CAP_SYS_RESOURCE")

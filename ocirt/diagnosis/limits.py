@@ -7,8 +7,9 @@ import errno
 from ocirt import system as os
 from ocirt.host import probe_host
 from ocirt.kernel.flags import CLONE_NEWUSER
+from ocirt.kernel.processes import rlimit
 from ocirt.stages.cgroup import CreateCgroup
-from ocirt.stages.limits import SetRlimit
+from ocirt.stages.limits import RESOURCES, SetRlimit
 from ocirt.stages.mappings import WriteMapping
 from ocirt.stages.namespaces import NAMESPACES
 
@@ -146,9 +147,7 @@ def _mapping(step: WriteMapping) -> tuple[str, str]:
 
 
 def _rlimit(step: SetRlimit) -> str:
-    import resource
-
-    _, hard = resource.getrlimit(getattr(resource, step.name))
+    _, hard = rlimit(0, RESOURCES.index(step.name))
     return (
         f"ocirt runs under a hard limit of {hard}, and raising it needs CAP_SYS_RESOURCE: lower process.rlimits[].hard"
         " to that, or raise ocirt's own (ulimit -H, LimitNOFILE= and its like)"

@@ -5,11 +5,11 @@ Trying is `features --probe`.
 
 from __future__ import annotations
 
-import resource
-
 from ocirt import system as os
 from ocirt import users
 from ocirt.doctor import Finding
+from ocirt.kernel.processes import rlimit
+from ocirt.stages.limits import RESOURCES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,9 +122,8 @@ def _keyrings(host: Host) -> Finding:
 
 
 def _files() -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fine = soft == resource.RLIM_INFINITY or soft >= FEW_FILES
-    return Finding("open files", fine, f"RLIMIT_NOFILE is {soft}", "ulimit -n 1024")
+    soft, _ = rlimit(0, RESOURCES.index("RLIMIT_NOFILE"))
+    return Finding("open files", soft >= FEW_FILES, f"RLIMIT_NOFILE is {soft}", "ulimit -n 1024")
 
 
 def _seccomp() -> Finding:

@@ -186,6 +186,14 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> tuple[int, int]:
     return soft, hard
 
 
+def rlimit(pid: int, resource: int) -> tuple[int, int]:
+    """prlimit(2): (soft, hard), as they are."""
+    now = buffer(_RLIMIT.size)
+    syscall("prlimit", numbers.prlimit64, pid, resource, None, now, detail=f"resource {resource}")
+    soft, hard = _RLIMIT.unpack(now.raw)
+    return soft, hard
+
+
 def getcwd() -> str:
     """getcwd(2), the call itself: glibc's would walk up the tree where the kernel says "(unreachable)"."""
     memory = buffer(4096)

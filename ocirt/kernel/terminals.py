@@ -11,12 +11,22 @@ from ocirt.errors import KernelError
 from ocirt.kernel import numbers
 from ocirt.kernel.ffi import address_of, buffer, syscall
 
+TCGETS = 0x5401
+TCSETS, TCSETSW = 0x5402, 0x5403
 TIOCSCTTY = 0x540E
 TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
 TIOCGPTN = 0x80045430
 TIOCSPTLCK = 0x40045431
 TIOCGPTPEER = 0x5441
+
+# struct termios of the kernel, ioctl_tty(2): the modes of input, output, control and local, and characters.
+_TERMIOS = struct.Struct("=IIII20s")
+# <asm-generic/termbits.h>; what each does: termios(3).
+_IGNBRK, _BRKINT, _PARMRK, _ISTRIP, _INLCR, _IGNCR, _ICRNL, _IXON = 0o1, 0o2, 0o10, 0o40, 0o100, 0o200, 0o400, 0o2000
+_OPOST = 0o1
+_CSIZE, _CS8, _PARENB = 0o60, 0o60, 0o400
+_ISIG, _ICANON, _ECHO, _ECHONL, _IEXTEN = 0o1, 0o2, 0o10, 0o100, 0o100000
 
 _IOVEC = struct.Struct("@PN")
 _MSGHDR = struct.Struct("@PIPNPNi0P")  # struct msghdr: name, its length, iov, its length, control, its length, flags
@@ -64,6 +74,26 @@ def window_size(fd: int) -> tuple[int, int]:
 def set_window_size(fd: int, rows: int, columns: int) -> None:
     """TIOCSWINSZ, in characters."""
     _ioctl("TIOCSWINSZ", fd, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def make_raw(fd: int) -> bytes:
+    """TCGETS and TCSETS, with cfmakeraw(3) between: each character is handed on as it is, also Ctrl-C.
+
+    Returns what the terminal was like, for set_modes().
+    """
+    before = _ioctl("TCGETS", fd, TCGETS, bytes(_TERMIOS.size))
+    assert isinstance(before, bytes)
+    of_input, of_output, of_control, local, characters = _TERMIOS.unpack(before)
+    of_input &= ~(_IGNBRK | _BRKINT | _PARMRK | _ISTRIP | _INLCR | _IGNCR | _ICRNL | _IXON)
+    local &= ~(_ECHO | _ECHONL | _ICANON | _ISIG | _IEXTEN)
+    of_control = of_control & ~(_CSIZE | _PARENB) | _CS8
+    _ioctl("TCSETS", fd, TCSETS, _TERMIOS.pack(of_input, of_output & ~_OPOST, of_control, local, characters))
+    return before
+
+
+def set_modes(fd: int, modes: bytes) -> None:
+    """TCSETSW: what the terminal is like, as soon as all that was written to it is sent."""
+    _ioctl("TCSETSW", fd, TCSETSW, modes)
 
 
 def set_controlling_terminal(fd: int) -> None:

@@ -1,7 +1,7 @@
 """What the native launcher executes when its image is made: it supplies what the interpreter's core lacks, and imports
 all of ocirt that a container's life needs.  Every start calls main().
 
-native.py defines CODES, ORDER, PACKAGES, EXTENSIONS and READY before.
+native.py defines CODES, ORDER, PACKAGES and READY before.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     # See Modules.
     ORDER: dict[str, tuple[str, ...]]
     PACKAGES: dict[str, str]
-    EXTENSIONS: dict[str, str]
 
 
 def code_of(name: str) -> CodeType | None:
@@ -63,7 +62,7 @@ sys.path = []
 sys.path_hooks = []
 sys.path_importer_cache = {}
 exec(code_of("ocirt.launcher.loader"))  # type: ignore[arg-type]
-sys.meta_path = [Modules(code_of, ORDER, PACKAGES, EXTENSIONS), *sys.meta_path]
+sys.meta_path = [Modules(code_of, ORDER, PACKAGES, {}), *sys.meta_path]
 
 from ocirt.cli import main as main  # noqa: E402
 

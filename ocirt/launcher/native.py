@@ -40,7 +40,6 @@ LIBRARIES = ("-Wl,-Bstatic", "-lz", "-lexpat", "-Wl,-Bdynamic", "-lm", "-ldl")
 OURS = ("malloc", "calloc", "realloc", "free", "pthread_self", "_Py_Deepfreeze_Init")
 LAYOUT = ("-no-pie", "-s", "-Wl,-z,noseparate-code", "-Wl,--export-dynamic")
 OPTIONS = ("-O2", *LAYOUT, *(f"-Wl,--wrap={name}" for name in OURS))
-EXTENSIONS = ("termios",)  # C modules that hot commands take from the library's directory
 LOADER = "ocirt.launcher.loader"
 LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
@@ -87,7 +86,6 @@ def boot(package: Path, installed: str, profile: str) -> bytes:
         "OWNERS": owners(trees),
         "ORDER": write.order(sources),
         "PACKAGES": packages,
-        "EXTENSIONS": write.files_of(EXTENSIONS),
     }
     code_of_boot = write.compiled(write.stripped(HERE / "boot.py"), f"{installed}/ocirt/launcher/boot.py")
     places = placement.places(placement.read(profile), digests(trees), owners(trees))

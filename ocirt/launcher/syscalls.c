@@ -1,6 +1,7 @@
 /* System calls for kernel/ffi_native.py; included where a module is made of them. */
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MOST_ARGUMENTS 6
@@ -67,5 +68,21 @@ static PyObject *address_of(PyObject *module, PyObject *object)
     return PyLong_FromUnsignedLong((unsigned long)address);
 }
 
+/* map_shared(fd, size, writable): that many bytes of a file, or with -1 of none, which the caller shares with children;
+   they stay mapped.  Raises OSError. */
+static PyObject *map_shared(PyObject *module, PyObject *arguments)
+{
+    int fd, writable;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(arguments, "inp", &fd, &size, &writable))
+        return NULL;
+    int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *memory = mmap(NULL, (size_t)size, protection, MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+    if (memory == MAP_FAILED)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyMemoryView_FromMemory(memory, size, writable ? PyBUF_WRITE : PyBUF_READ);
+}
+
 #define SYSCALLS \
-    {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, NULL}, {"address_of", address_of, METH_O, NULL}
+    {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, NULL}, {"address_of", address_of, METH_O, NULL}, \
+    {"map_shared", map_shared, METH_VARARGS, NULL}

@@ -29,7 +29,7 @@ Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
 HERE = Path(__file__).resolve().parent
 HEADER_SIZE = 24576
-EXTENSIONS = ("_ctypes", "_json", "termios")  # the C modules that ocirt takes from the library's directories
+EXTENSIONS = ("_ctypes", "_json")  # the C modules that ocirt takes from the library's directories
 HOT = ("state", "kill", "delete", "start", "exec", "create", "run")
 # Never imported by the runtime; the portable launcher takes protect.py from the pack.
 BUILDS = tuple(f"ocirt.launcher.{name}" for name in ("boot", "deb", "loader", "native", "packed", "share", "write"))

@@ -7,10 +7,7 @@ import fcntl
 import select
 
 from ocirt import system as os
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from ocirt.kernel.terminals import make_raw, set_modes
 
 STDIN, STDOUT = 0, 1
 TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
@@ -28,7 +25,7 @@ class Terminal:
         self._socket, inits = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         self.console = inits.detach()
         self.master = -1
-        self._saved: list[Any] | None = None
+        self._saved: bytes | None = None  # of our terminal
         self._pending = b""  # input that the container's terminal has not taken yet
         self._reads_input = True
         self._reads_output = True
@@ -43,7 +40,7 @@ class Terminal:
         self._socket.close()
         self.resize()
         if os.isatty(STDIN):
-            self._make_raw()
+            self._saved = make_raw(STDIN)
 
     def resize(self) -> None:
         """Give the container's terminal the size of ours, when we have one."""
@@ -51,34 +48,11 @@ class Terminal:
             size = fcntl.ioctl(STDIN, TIOCGWINSZ, bytes(WINDOW_SIZE))
             fcntl.ioctl(self.master, TIOCSWINSZ, size)
 
-    def _make_raw(self) -> None:
-        """cfmakeraw(3) by hand; ISIG goes, so that Ctrl-C reaches the container as a character."""
-        import termios
-
-        self._saved = termios.tcgetattr(STDIN)
-        iflag, oflag, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(STDIN)
-        iflag &= ~(
-            termios.IGNBRK
-            | termios.BRKINT
-            | termios.PARMRK
-            | termios.ISTRIP
-            | termios.INLCR
-            | termios.IGNCR
-            | termios.ICRNL
-            | termios.IXON
-        )
-        oflag &= ~termios.OPOST
-        lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-        cflag = (cflag & ~(termios.CSIZE | termios.PARENB)) | termios.CS8
-        termios.tcsetattr(STDIN, termios.TCSANOW, [iflag, oflag, cflag, lflag, ispeed, ospeed, cc])
-
     def restore(self) -> None:
         if self._saved is not None:
-            import termios
-
             try:
-                termios.tcsetattr(STDIN, termios.TCSADRAIN, self._saved)
-            except termios.error:
+                set_modes(STDIN, self._saved)
+            except OSError:
                 pass  # our terminal is gone
 
     def watch(self, poll: select.poll) -> None:

@@ -11,13 +11,13 @@ The clock is CLOCK_REALTIME: the only one that time namespaces leave alone.
 
 from __future__ import annotations
 
-import mmap
 import time
 from _struct import Struct  # built in; the public module is a file
 
 from ocirt import system as os
 from ocirt.config import jsontext
 from ocirt.errors import ConfigError
+from ocirt.kernel.sharing import map_shared
 from ocirt.pipeline import INIT, JOINER, START
 
 TYPE_CHECKING = False
@@ -159,7 +159,7 @@ class Memory:
     """
 
     def __init__(
-        self, memory: mmap.mmap, start: int, context: Context, names: list[Name], index: dict[str | int, int]
+        self, memory: memoryview, start: int, context: Context, names: list[Name], index: dict[str | int, int]
     ) -> None:
         self._memory = memory
         self._start = start
@@ -183,12 +183,12 @@ class Memory:
         start = _SIZE.size + len(text)
         size = start + len(SHARED) * _area(len(names))
         if directory < 0:
-            memory = mmap.mmap(-1, size)
+            memory = map_shared(-1, size, True)
         else:
             fd = os.open(FILE, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory)
             try:
                 os.posix_fallocate(fd, 0, size)  # a page that the disk has no room for would end who writes to it
-                memory = mmap.mmap(fd, size)
+                memory = map_shared(fd, size, True)
             finally:
                 os.close(fd)
         _SIZE.pack_into(memory, 0, len(text), len(names))
@@ -203,12 +203,15 @@ class Memory:
         except FileNotFoundError:
             return None
         try:
-            memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-            length, count = _SIZE.unpack(memory[: _SIZE.size].ljust(_SIZE.size, b"\0"))
-            start = _SIZE.size + length
-            if count > len(memory) or start + len(SHARED) * _area(count) != len(memory):
+            size = os.fstat(fd).st_size
+            if size < _SIZE.size:
                 return None
-            trace_id, base, texts = _header(jsontext.parse(memory[_SIZE.size : start], NAMES))
+            memory = map_shared(fd, size, False)
+            length, count = _SIZE.unpack_from(memory)
+            start = _SIZE.size + length
+            if count > size or start + len(SHARED) * _area(count) != size:
+                return None
+            trace_id, base, texts = _header(jsontext.parse(bytes(memory[_SIZE.size : start]), NAMES))
             context = Context("", "", bytes.fromhex(trace_id) + bytes.fromhex(base))
         except (ConfigError, ValueError):
             return None

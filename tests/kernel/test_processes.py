@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 import select
 import signal
 import tempfile
@@ -190,6 +191,12 @@ def test_prlimit_sets_and_returns() -> None:
 
     assert in_namespaces(child, PLAIN) == ((100, 200), (50, 60))
     assert refusal(lambda: live.prlimit(0, nofile, 2, 1)) == ("prlimit", "EINVAL")
+
+
+def test_rlimit_tells() -> None:
+    for number in range(resource.RLIMIT_RTTIME + 1):
+        assert live.rlimit(0, number) == tuple(limit % 2**64 for limit in resource.getrlimit(number))
+    assert refusal(lambda: live.rlimit(0, 99)) == ("prlimit", "EINVAL")
 
 
 def test_getcwd_tells_what_is_out_of_reach(tmp_path: Path) -> None:

@@ -215,8 +215,8 @@ def test_limits(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     def limit(name: str, hard: int) -> dict[str, object]:
         return {"type": name, "soft": 0, "hard": hard}
 
-    limits = {resource.RLIMIT_NOFILE: (9, 1024), resource.RLIMIT_CPU: (9, resource.RLIM_INFINITY)}
-    monkeypatch.setattr(resource, "getrlimit", limits.get)
+    limits = {resource.RLIMIT_NOFILE: (9, 1024), resource.RLIMIT_CPU: (9, 2**64 - 1)}
+    monkeypatch.setattr(machine, "rlimit", lambda pid, number: limits[number])
     rlimits = [limit("RLIMIT_NOFILE", 1024), limit("RLIMIT_NOFILE", 1025), limit("RLIMIT_CPU", 2**64 - 1)]
     process = {"cwd": "/", "args": ["sh"], "rlimits": rlimits, "oomScoreAdj": -5}
     assert here.findings(process=process) == []
