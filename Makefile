@@ -24,7 +24,7 @@ DIST ?= dist
 NEEDS_VENV  := python3 python3-venv
 NEEDS_BUILD := python3-dev gcc libc6-dev
 NEEDS_DEMO  := $(NEEDS_BUILD) busybox-static
-NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap podman python3-pyroute2 \
+NEEDS_TEST  := $(NEEDS_VENV) $(NEEDS_BUILD) busybox-static runc crun debootstrap libseccomp2 strace iproute2 procps util-linux uidmap podman \
 	zsh fish groff-base
 NEEDS_SUITE := $(NEEDS_TEST) golang-go ca-certificates
 NEEDS_ENGINES := $(NEEDS_BUILD) python3 busybox-static runc podman conmon buildah containerd docker.io docker-compose catatonit tini \

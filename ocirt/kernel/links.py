@@ -1,4 +1,4 @@
-"""Network links: only the loopback; anything more is left to pyroute2 on the host's side."""
+"""Network links: only the loopback; for more see rtnetlink.py."""
 
 from __future__ import annotations
 

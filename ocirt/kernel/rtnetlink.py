@@ -1,7 +1,7 @@
 """The network devices of one network namespace and their addresses, by rtnetlink(7).
 
-The library pyroute2 makes and reads the messages; connect() loads it, so the first connection is made before the
-clone.  What is said to the kernel, and when, is decided here: every answer is looked at and every wait ends.
+Every answer is looked at and every wait ends.  The messages are made and read here, six kinds of them: the library that
+knows all, pyroute2, takes 200 ms to load and C modules that the native launcher has not.
 Imported only for a container with linux.netDevices.
 """
 
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import _socket
 import errno
-import sys
 from _struct import Struct  # built in; the public module is a file
 
-from ocirt import extras
 from ocirt import system as os
 from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import CLONE_NEWNET, IFF_LOOPBACK, IFF_UP
@@ -21,8 +19,6 @@ from ocirt.kernel.processes import setns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
-    from typing import Any
 
 TIMEOUT = 30.0  # seconds for each answer: the kernel gives it at once unless something holds its lock of all devices
 RECEIVED = 1 << 20  # bytes; an answer that does not fit is cut off and refused
@@ -34,23 +30,31 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 1, 4, 0x10
 NLM_F_EXCL, NLM_F_DUMP, NLM_F_CREATE = 0x200, 0x300, 0x400
 _HEADER = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _ERROR = Struct("=i")  # the beginning of struct nlmsgerr: minus an errno, or 0
+_LINK = Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, which of these to change
+_ADDRESS = Struct("=BBBBI")  # struct ifaddrmsg: family, length of the prefix, flags, scope, index
 _ROUTE = Struct("=BBBBBBBBI")  # struct rtmsg: family, ..., protocol (6th), ..., flags (last)
 _ATTRIBUTE = Struct("=HH")  # struct rtattr: length, type
+_NUMBER = Struct("=I")
+_CACHEINFO = Struct("=IIII")  # struct ifa_cacheinfo: preferred and valid lifetime, when made, when changed
 
-# <linux/rtnetlink.h>, <linux/if_addr.h>
+# <linux/rtnetlink.h>, <linux/if_link.h>, <linux/if_addr.h>
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RT_SCOPE_UNIVERSE = 0
+FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
 RTPROT_KERNEL, RTPROT_RA = 2, 9  # who made the route: the kernel for an address, a router's advertisement
 RTM_F_CLONED = 0x200
 RTA_OIF = 4
+IFLA_IFNAME, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_NEW_IFINDEX = 3, 10, 28, 49
+IFA_CACHEINFO, IFA_FLAGS = 6, 8
 IFA_F_TEMPORARY = 0x01  # of IPv6; of IPv4 it is IFA_F_SECONDARY
 IFA_F_PERMANENT = 0x80
 # What a user sets of an address's flags: NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN.
 IFA_F_SET = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
-# What else makes an address: its label is the device's matter, the rest is the kernel's own book-keeping.
-KEPT_ATTRIBUTES = ("IFA_LOCAL", "IFA_ADDRESS", "IFA_BROADCAST", "IFA_LABEL")
+# What else makes an address; the rest is the kernel's own book-keeping.  The label is the device's matter.
+LABEL = "IFA_LABEL"
+KEPT_ATTRIBUTES = {"IFA_LOCAL": 2, "IFA_ADDRESS": 1, "IFA_BROADCAST": 4, LABEL: 3}
 
 NAMES = {RTM_NEWLINK: "RTM_NEWLINK", RTM_GETLINK: "RTM_GETLINK", RTM_NEWADDR: "RTM_NEWADDR"}
 NAMES |= {RTM_GETADDR: "RTM_GETADDR", RTM_NEWROUTE: "RTM_NEWROUTE", RTM_GETROUTE: "RTM_GETROUTE"}
@@ -114,11 +118,7 @@ class Address:
 
 
 def connect(namespace: int = -1) -> Connection:
-    """To the network namespace that a descriptor names, or the process's own.
-
-    Raises OSError, and OcirtError("unsupported") without the library.
-    """
-    library()
+    """To the network namespace that a descriptor names, or the process's own.  Raises OSError."""
     if namespace < 0:
         return Connection(_route_socket())
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -154,7 +154,7 @@ class Connection:
     def link(self, name: str = "", index: int = 0) -> Link | None:
         """A device by its name, which may be one of its other names, or by its number; None when there is none."""
         try:
-            (data,) = self._ask(RTM_GETLINK, self._link_message(index, {"IFLA_IFNAME": name} if name else {}), name)
+            (data,) = self._ask(RTM_GETLINK, _link(index, _text(IFLA_IFNAME, name) if name else b""), name)
         except KernelError as error:
             if error.errno != errno.ENODEV:
                 raise
@@ -163,8 +163,7 @@ class Connection:
 
     def free_index(self) -> int:
         """A number above those of all devices."""
-        found = self._list(RTM_GETLINK, self._link_message(0, {}))
-        return max(self._read_link(data).index for data in found) + 1
+        return max(self._read_link(data).index for data in self._list(RTM_GETLINK, _link(0))) + 1
 
     def move(self, index: int, namespace: int, name: str, new_index: int) -> None:
         """Into another namespace, under a name and a number there.
@@ -172,76 +171,62 @@ class Connection:
         name: with a %d the kernel completes it.  When the name is refused after the move, the device is there under
         the old one.  The device is down then, and without addresses.
         """
-        wanted: dict[str, str | int] = {"IFLA_IFNAME": name, "IFLA_NET_NS_FD": namespace, "IFLA_NEW_IFINDEX": new_index}
-        self._do(RTM_NEWLINK, self._link_message(index, wanted), f"{name}, index {new_index}")
+        there = _text(IFLA_IFNAME, name) + _number(IFLA_NET_NS_FD, namespace) + _number(IFLA_NEW_IFINDEX, new_index)
+        self._do(RTM_NEWLINK, _link(index, there), f"{name}, index {new_index}")
 
     def set_up(self, index: int) -> None:
-        message = self._link_message(index, {})
-        message["flags"] = message["change"] = IFF_UP
-        self._do(RTM_NEWLINK, message, "IFF_UP")
+        self._do(RTM_NEWLINK, _link(index, flags=IFF_UP), "IFF_UP")
 
     def set_master(self, index: int, master: int) -> None:
-        self._do(RTM_NEWLINK, self._link_message(index, {"IFLA_MASTER": master}), "IFLA_MASTER")
-
-    @staticmethod
-    def _link_message(index: int, attributes: dict[str, str | int]) -> Any:
-        message = library()[0].ifinfmsg()
-        message["index"] = index
-        message["attrs"] = list(attributes.items())
-        return message
+        self._do(RTM_NEWLINK, _link(index, _number(IFLA_MASTER, master)), "IFLA_MASTER")
 
     @staticmethod
     def _read_link(data: bytes) -> Link:
-        message = library()[0].ifinfmsg(data)
-        message.decode()
-        name, master = message.get_attr("IFLA_IFNAME"), message.get_attr("IFLA_MASTER")
-        return Link(name, message["index"], message["flags"], master or 0)
+        (_, _, index, flags, _), attributes = _read(_LINK, data)
+        (master,) = _NUMBER.unpack(attributes.get(IFLA_MASTER, bytes(4)))
+        return Link(_text_of(attributes[IFLA_IFNAME]), index, flags, master)
 
     # -- addresses -------------------------------------------------------------------------------
 
     def addresses(self, index: int) -> list[Address]:
-        """Of all families, in an order in which they can be added again."""
-        found = [self._read_address(data) for data in self._list(RTM_GETADDR, library()[1].ifaddrmsg())]
-        own = [address for number, address in found if number == index]
+        """Of IPv4 and IPv6, in an order in which they can be added again."""
+        found = self._list(RTM_GETADDR, _ADDRESS.pack(_socket.AF_UNSPEC, 0, 0, 0, 0))
+        read = [self._read_address(data) for data in found if data[_HEADER.size] in FAMILIES]
+        own = [address for number, address in read if number == index]
         # The kernel lists IPv4 in the order of addition, which says which one is the primary; IPv6 the other way round.
         newest_first = [address for address in own if address.family == _socket.AF_INET6]
         return [address for address in own if address.family != _socket.AF_INET6] + newest_first[::-1]
 
     def add_address(self, index: int, address: Address) -> None:
-        message = library()[1].ifaddrmsg()
-        message["family"] = address.family
-        message["prefixlen"] = address.prefix
-        message["scope"] = address.scope
-        message["index"] = index
-        preferred, valid = address.lifetime
-        message["attrs"] = [
-            *address.attributes.items(),
-            ("IFA_FLAGS", address.flags & IFA_F_SET),
-            ("IFA_CACHEINFO", {"ifa_preferred": preferred, "ifa_valid": valid, "cstamp": 0, "tstamp": 0}),
-        ]
+        attributes = b"".join(
+            _text(kind, address.attributes[name])
+            if name == LABEL
+            else _attribute(kind, _socket.inet_pton(address.family, address.attributes[name]))
+            for name, kind in KEPT_ATTRIBUTES.items()
+            if name in address.attributes
+        )
+        attributes += _number(IFA_FLAGS, address.flags & IFA_F_SET)
+        attributes += _attribute(IFA_CACHEINFO, _CACHEINFO.pack(*address.lifetime, 0, 0))
+        message = _ADDRESS.pack(address.family, address.prefix, 0, address.scope, index) + attributes
         self._do(RTM_NEWADDR, message, f"{address.attributes.get('IFA_ADDRESS')}/{address.prefix}", new=True)
 
     @staticmethod
     def _read_address(data: bytes) -> tuple[int, Address]:
-        message = library()[1].ifaddrmsg(data)
-        message.decode()
-        kept = {name: message.get_attr(name) for name in KEPT_ATTRIBUTES if message.get_attr(name) is not None}
-        times = message.get_attr("IFA_CACHEINFO")
-        flags = message.get_attr("IFA_FLAGS")
-        return message["index"], Address(
-            message["family"],
-            message["prefixlen"],
-            message["scope"],
-            message["flags"] if flags is None else flags,
-            kept,
-            (times["ifa_preferred"], times["ifa_valid"]),
-        )
+        (family, prefix, flags, scope, index), attributes = _read(_ADDRESS, data)
+        kept = {
+            name: _text_of(attributes[kind]) if name == LABEL else _socket.inet_ntop(family, attributes[kind])
+            for name, kind in KEPT_ATTRIBUTES.items()
+            if kind in attributes
+        }
+        (flags,) = _NUMBER.unpack(attributes.get(IFA_FLAGS, _NUMBER.pack(flags)))
+        preferred, valid, _, _ = _CACHEINFO.unpack(attributes[IFA_CACHEINFO])
+        return index, Address(family, prefix, scope, flags, kept, (preferred, valid))
 
     # -- routes ----------------------------------------------------------------------------------
 
     def routes(self, index: int) -> list[bytes]:
         """Those through a device that are somebody's setting, as the kernel tells them."""
-        request = self._list(RTM_GETROUTE, library()[0].ifinfmsg())  # of all families: only the first byte is looked at
+        request = self._list(RTM_GETROUTE, _link(0))  # of all families: only the first byte is looked at
         return [data for data in request if _is_set_route(data, index)]
 
     def add_route(self, route: bytes) -> None:
@@ -250,17 +235,17 @@ class Connection:
 
     # -- messages --------------------------------------------------------------------------------
 
-    def _ask(self, kind: int, message: Any, detail: str) -> list[bytes]:
-        return self._converse(kind, NLM_F_REQUEST, _body(message), detail)
+    def _ask(self, kind: int, body: bytes, detail: str) -> list[bytes]:
+        return self._converse(kind, NLM_F_REQUEST, body, detail)
 
-    def _do(self, kind: int, message: Any, detail: str, *, new: bool = False) -> None:
+    def _do(self, kind: int, body: bytes, detail: str, *, new: bool = False) -> None:
         flags = NLM_F_REQUEST | NLM_F_ACK | (NLM_F_CREATE | NLM_F_EXCL if new else 0)
-        self._converse(kind, flags, _body(message), detail)
+        self._converse(kind, flags, body, detail)
 
-    def _list(self, kind: int, message: Any) -> list[bytes]:
+    def _list(self, kind: int, body: bytes) -> list[bytes]:
         for attempt in range(DUMPS):
             try:
-                return self._converse(kind, NLM_F_REQUEST | NLM_F_DUMP, _body(message), "")
+                return self._converse(kind, NLM_F_REQUEST | NLM_F_DUMP, body, "")
             except KernelError as error:
                 if error.errno != errno.EINTR or attempt == DUMPS - 1:
                     raise
@@ -316,34 +301,43 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += length + 3 & ~3  # messages are aligned to 4 bytes
 
 
-def _body(message: Any) -> bytes:
-    """What pyroute2 makes of a message, without the header, which is ours."""
-    message.encode()
-    return bytes(message.data)[_HEADER.size :]
+def _link(index: int, attributes: bytes = b"", flags: int = 0) -> bytes:
+    """flags: to set."""
+    return _LINK.pack(_socket.AF_UNSPEC, 0, index, flags, flags) + attributes
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, _NUMBER.pack(value))
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, os.fsencode(value) + b"\0")
+
+
+def _text_of(value: bytes) -> str:
+    return os.fsdecode(value.partition(b"\0")[0])
+
+
+def _read(struct: Struct, data: bytes) -> tuple[tuple[int, ...], dict[int, bytes]]:
+    """What a message begins with, and its attributes by their types."""
+    fields = struct.unpack_from(data, _HEADER.size)
+    at = _HEADER.size + struct.size
+    found = {}
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if not _ATTRIBUTE.size <= length <= len(data) - at:
+            raise KernelError(errno.EBADMSG, os.strerror(errno.EBADMSG), "recvmsg")
+        found[kind] = data[at + _ATTRIBUTE.size : at + length]
+        at += length + 3 & ~3
+    return fields, found
 
 
 def _is_set_route(data: bytes, index: int) -> bool:
-    fields = _ROUTE.unpack_from(data, _HEADER.size)
+    fields, attributes = _read(_ROUTE, data)
     if fields[5] in (RTPROT_KERNEL, RTPROT_RA) or fields[8] & RTM_F_CLONED:
         return False
-    at = _HEADER.size + _ROUTE.size
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if kind == RTA_OIF:
-            return int.from_bytes(data[at + 4 : at + 8], sys.byteorder) == index
-        at += max(length, _ATTRIBUTE.size) + 3 & ~3
-    return False
-
-
-# -- the library ---------------------------------------------------------------------------------
-
-_library: tuple[ModuleType, ...] = ()
-
-
-def library() -> tuple[ModuleType, ...]:
-    """pyroute2's messages of links and of addresses, loaded at the first call.  Raises OcirtError("unsupported")."""
-    global _library
-    if not _library:
-        modules = ("pyroute2.netlink.rtnl.ifinfmsg", "pyroute2.netlink.rtnl.ifaddrmsg")
-        _library = extras.load("moving network devices needs", *modules)
-    return _library
+    return attributes.get(RTA_OIF) == _NUMBER.pack(index)

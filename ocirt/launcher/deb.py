@@ -31,7 +31,7 @@ Section: admin
 Priority: optional
 Installed-Size: {size}
 Depends: libc6 (>= {libc}), python3 (>= {python}), python3 (<< {next_python})
-Recommends: python3-jeepney, python3-pyroute2
+Recommends: python3-jeepney
 Suggests: criu, uidmap
 Description: OCI low-level container runtime in Python
  Creates and runs containers from OCI bundles, under containerd, podman and

@@ -7,7 +7,6 @@ import struct
 from fcntl import ioctl
 
 from ocirt import users
-from ocirt.errors import OcirtError
 from ocirt.host import TOOL_DIRECTORIES, find_mapping_tools
 from ocirt.kernel import flags as f
 from ocirt.kernel.creds import sethostname
@@ -171,7 +170,7 @@ def loopback() -> str:
 
 
 def network_devices() -> str:
-    """A device of a namespace of ours is moved into another one, by the library that create uses."""
+    """A device of a namespace of ours is moved into another one."""
     require(not enter(f.CLONE_NEWNET), "the host's devices are root's to move")
     here = connection()
     try:
@@ -191,10 +190,7 @@ def network_devices() -> str:
 
 
 def connection(namespace: int = -1) -> Connection:
-    """To the network devices of a namespace, the process's own by default.  Raises Unavailable without the library."""
-    try:
-        made = connect(namespace)
-    except OcirtError as error:
-        raise Unavailable(f"{error.what}: {error.remedy}") from None
+    """To the network devices of a namespace, the process's own by default."""
+    made = connect(namespace)
     require(made.link(index=1), "the kernel does not tell of the loopback")
     return made

@@ -324,17 +324,6 @@ def test_a_device_that_the_kernel_keeps(runtime: Runtime, bundle: Bundle, host_u
     assert "the kernel keeps this device in its namespace" in line
 
 
-def test_without_the_library(runtime: Runtime, one: Bundle, host_unchanged: Callable, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    library = "/usr/lib/python3/dist-packages/pyroute2"
-    apart = runtime.after(
-        f'[ -n "$APART" ] || {{ export APART=1; exec unshare -m --propagation private $0 "$@"; }}\n'
-        f"mount --bind {tmp_path}/empty {library}"
-    )
-    line = refused(apart, one.args(*PAUSE), host_unchanged, "moving network devices needs the Python library pyroute2")
-    assert "python3-pyroute2" in line
-
-
 def test_a_user_has_none_to_give(user: User, one: Bundle, tmp_path: Path) -> None:
     user.give_ranges(True)
     user.bundle(one).save()

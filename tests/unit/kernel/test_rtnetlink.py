@@ -6,13 +6,16 @@ import errno
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel import rtnetlink
-from ocirt.kernel.rtnetlink import Address, Connection, connect
+from ocirt.kernel.rtnetlink import Address, Connection, Link, connect
 
 MULTI = 2
 
@@ -114,6 +117,109 @@ def test_the_wait_ends(pair: tuple[Connection, socket.socket]) -> None:
     with pytest.raises(OcirtError) as caught:
         connection.set_up(3)
     assert (caught.value.code, caught.value.what) == ("timeout", "waited 30 s for the kernel's answer to RTM_NEWLINK")
+
+
+ADDRESSES = [
+    Address(2, 24, 0, 0x80, {"IFA_LOCAL": "10.0.0.1", "IFA_ADDRESS": "10.0.0.9", "IFA_LABEL": "eth0:a"}, (10, 20)),
+    Address(2, 8, 253, 0x280, {"IFA_LOCAL": "10.0.0.1", "IFA_BROADCAST": "10.255.255.255"}, (2**32 - 1, 2**32 - 1)),
+    Address(10, 64, 0, 0x182, {"IFA_ADDRESS": "fe80::1:2"}, (0, 5)),
+]
+
+
+def made(message: Any, fields: dict[str, int], attributes: dict[str, Any]) -> bytes:
+    """What pyroute2 makes, without the header."""
+    for name, value in fields.items():
+        message[name] = value
+    message["attrs"] = list(attributes.items())
+    message.encode()
+    return bytes(message.data)[16:]
+
+
+def made_address(index: int, address: Address, flags: int) -> bytes:
+    fields = {"family": address.family, "prefixlen": address.prefix, "scope": address.scope, "index": index}
+    preferred, valid = address.lifetime
+    times = {"ifa_preferred": preferred, "ifa_valid": valid, "cstamp": 0, "tstamp": 0}
+    return made(ifaddrmsg(), fields, {**address.attributes, "IFA_FLAGS": flags, "IFA_CACHEINFO": times})
+
+
+def read(message: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields and attributes that pyroute2 reads."""
+    message.decode()
+    fields = {name: message[name] for name, _ in message.fields}
+    return fields, dict(message["attrs"])
+
+
+def said(kernels: socket.socket, action: Callable[[], None]) -> bytes:
+    """The request that this makes, which is granted."""
+    requests = []
+
+    def kernel() -> None:
+        requests.append(kernels.recv(65536))
+        kernels.send(refusal(struct.unpack_from("=8xI", requests[0])[0], 0))
+
+    thread = threading.Thread(target=kernel, daemon=True)
+    thread.start()
+    action()
+    thread.join(5)
+    return requests[0]
+
+
+@pytest.mark.parametrize("one", ADDRESSES)
+def test_an_address_is_read_and_said_as_by_pyroute2(pair: tuple[Connection, socket.socket], one: Address) -> None:
+    connection, kernels = pair
+    of_another_kind = message(rtnetlink.RTM_NEWADDR, 1, bytes([socket.AF_CAN]) + bytes(7))
+    of_another_device = message(rtnetlink.RTM_NEWADDR, 1, made_address(6, one, 0))
+    own = message(rtnetlink.RTM_NEWADDR, 1, made_address(7, one, one.flags))
+    play(kernels, [of_another_kind, of_another_device + own + done(1)])
+    (found,) = connection.addresses(7)
+    for name in Address.__slots__:
+        assert getattr(found, name) == getattr(one, name), name
+    request = said(kernels, lambda: connection.add_address(7, one))
+    body = made_address(7, one, one.flags & rtnetlink.IFA_F_SET)
+    assert struct.unpack_from("=IHHI", request) == (len(request), 20, 0x605, 2)
+    assert read(ifaddrmsg(request)) == read(ifaddrmsg(message(rtnetlink.RTM_NEWADDR, 2, body)))
+
+
+LINKS: list[tuple[Callable[[Connection], None], dict[str, int], dict[str, Any]]] = [
+    (
+        lambda here: here.move(7, 33, "net%d\u00e9", 12),
+        {"index": 7},
+        {"IFLA_IFNAME": "net%d\u00e9", "IFLA_NET_NS_FD": 33, "IFLA_NEW_IFINDEX": 12},
+    ),
+    (lambda here: here.set_up(7), {"index": 7, "flags": 1, "change": 1}, {}),
+    (lambda here: here.set_master(7, 70000), {"index": 7}, {"IFLA_MASTER": 70000}),
+]
+
+
+@pytest.mark.parametrize(("action", "fields", "attributes"), LINKS)
+def test_what_is_done_to_a_device_is_said_as_by_pyroute2(
+    pair: tuple[Connection, socket.socket],
+    action: Callable[[Connection], None],
+    fields: dict[str, int],
+    attributes: dict[str, Any],
+) -> None:
+    connection, kernels = pair
+    request = said(kernels, lambda: action(connection))
+    assert struct.unpack_from("=IHHI", request) == (len(request), 16, 5, 1)
+    assert read(ifinfmsg(request)) == read(ifinfmsg(message(16, 1, made(ifinfmsg(), fields, attributes))))
+
+
+def test_a_device_is_read_as_pyroute2_made_it(pair: tuple[Connection, socket.socket]) -> None:
+    connection, kernels = pair
+    attributes = {"IFLA_IFNAME": "net\u00e9", "IFLA_MASTER": 70000, "IFLA_MTU": 1500}
+    play(kernels, [message(16, 1, made(ifinfmsg(), {"index": 70001, "flags": 0x11043}, attributes))])
+    found = connection.link("other")
+    assert found is not None
+    assert [getattr(found, name) for name in Link.__slots__] == [0x11043, 70001, 70000, "net\u00e9"]
+
+
+@pytest.mark.parametrize("length", [0, 3, 9, 65535])
+def test_an_attribute_whose_length_is_not_true(pair: tuple[Connection, socket.socket], length: int) -> None:
+    connection, kernels = pair
+    play(kernels, [message(16, 1, bytes(16) + struct.pack("=HHI", length, 3, 0))])
+    with pytest.raises(KernelError) as caught:
+        connection.link("eth0")
+    assert caught.value.errno == errno.EBADMSG
 
 
 def test_the_real_kernel_knows_the_loopback() -> None:
