@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _frozen_importlib import ModuleSpec
     from collections.abc import Sequence
     from types import CodeType, ModuleType
+    from typing import NoReturn
 
     from ocirt.launcher.loader import Modules
 
@@ -51,9 +52,17 @@ class StandardLibrary:
         arguments = sys.argv
         complete()
         sys.argv = arguments
-        from _frozen_importlib_external import PathFinder
+        from _frozen_importlib_external import ExtensionFileLoader, PathFinder
 
+        ExtensionFileLoader.create_module = refuse  # type: ignore[method-assign, assignment]
         return PathFinder.find_spec(name, path, target)
+
+
+def refuse(loader: object, spec: ModuleSpec) -> NoReturn:
+    """No C module is loaded, whoever it is of: what it needs of C libraries may not be here."""
+    raise ImportError(
+        f"{spec.name} is a C module, of which the native launcher loads none: make install NATIVE=no", name=spec.name
+    )
 
 
 gc.disable()

@@ -130,13 +130,8 @@ def test_what_a_waiting_init_executes(runtime: Runtime, bundle: Bundle, wish: st
     assert executed in (["/memfd:ocirt (deleted)"] if wish else ["/memfd:ocirt (deleted)", "/ocirt"])
     assert device not in {os.stat(path).st_dev for path in ("/usr/bin/python3", runtime.command)}
     assert comm == "ocirt\n"
-    known = PORTABLE_MAPPED if is_portable(runtime) else MAPPED
+    known = PORTABLE_MAPPED if runtime.is_portable else MAPPED
     assert {Path(path).name.partition(".so")[0] for path in mapped - {executed}} <= known
-
-
-def is_portable(runtime: Runtime) -> bool:
-    with open(runtime.command, "rb") as launcher:
-        return launcher.read(2) == b"#!"
 
 
 @pytest.mark.only_ocirt("how the others do it is theirs")
@@ -153,7 +148,7 @@ def test_a_user_other_than_root(tmp_path: Path, user: User, bundle: Bundle) -> N
 @pytest.mark.only_ocirt("it is a wish of ocirt's")
 @pytest.mark.parametrize(("command", "code"), [("create", 1), ("exec", 255)])
 def test_a_wish_that_is_not_understood(runtime: Runtime, command: str, code: int) -> None:
-    if is_portable(runtime):
+    if runtime.is_portable:
         pytest.skip("the portable launcher always makes a copy")
     result = runtime.fails(command, "x", code=code, env={"OCIRT_SELF_EXE": "copy"})
     assert result.err == "ocirt: OCIRT_SELF_EXE: copy: neither ro-shared-page nor independent-data-copy\n"
@@ -173,7 +168,7 @@ def test_a_host_that_forbids_executable_memory(runtime: Runtime, bundle: Bundle)
         "ocirt: the executable cannot be protected from the container: memfd_create: Permission denied"
         " - allow it by vm.memfd_noexec\n"
     )
-    if is_portable(runtime):
+    if runtime.is_portable:
         assert (done.stdout, done.stderr) == ("1\n1\n", refusal * 2)
     else:
         assert (done.stdout, done.stderr) == ("ran\n0\n1\n", refusal)

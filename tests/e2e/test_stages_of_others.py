@@ -53,3 +53,23 @@ def test_a_stage_that_is_not_installed(extended: Runtime, bundle: Bundle, host_u
     bundle.save()
     says = 'no stage "nonesuch" is installed'
     extended.fails("run", "--bundle", str(bundle.path), "--stage", "nonesuch", bundle.id, says=says)
+
+
+def test_a_stage_that_needs_a_c_module(
+    runtime: Runtime, bundle: Bundle, tmp_path: Path, host_unchanged: Callable[[], Any]
+) -> None:
+    """As a distribution installs it.  What the native launcher cannot load it names; the portable one can."""
+    stages.install(tmp_path / "packages")
+    apart = runtime.after(
+        f'[ -n "$APART" ] || {{ export APART=1; exec unshare -m --propagation private $0 "$@"; }}\n'
+        f"mount --bind {tmp_path}/packages /usr/lib/python3/dist-packages"
+    )
+    bundle.save()
+    words = ("plan", "--bundle", str(bundle.path), "--stage", "needs-c")
+    if runtime.is_portable:
+        assert "note it in" in apart.ok(*words).out
+        return
+    says = (
+        'stage "needs-c": it cannot be loaded: ImportError: mmap is a C module, of which the native launcher loads none'
+    )
+    assert len(apart.fails(*words, says=says).err.splitlines()) == 1

@@ -99,6 +99,12 @@ class Runtime:
         path.chmod(0o755)
         return str(path)
 
+    @property
+    def is_portable(self) -> bool:
+        """Whether the command is a script, and so not the native launcher."""
+        with open(self.command, "rb") as launcher:
+            return launcher.read(2) == b"#!"
+
     def after(self, prelude: str) -> Runtime:
         """The same runtime, started by a bash that first runs prelude in the same process."""
         return self.started_by(f'#!/bin/bash\n{prelude}\nexec {self.command} "$@"\n')

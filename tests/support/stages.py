@@ -59,6 +59,7 @@ class Broken(Noting):
 no_steps = NoSteps("init", "", "")
 broken = Broken("init", "", "")
 '''
+NEEDS_C = "import mmap\nfrom otherstages import on_the_host as stage\n"
 NAMES = ["on_the_host", "inside", "at_start", "nowhere", "after_nothing", "no_stage", "no_steps", "broken"]
 
 
@@ -66,9 +67,10 @@ def install(directory: Path) -> None:
     """Into the directory, which is or will be on sys.path."""
     directory.mkdir(exist_ok=True)
     (directory / "otherstages.py").write_text(SOURCE)
+    (directory / "needsc.py").write_text(NEEDS_C)
     about = directory / "otherstages-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: otherstages\nVersion: 1.0\n")
     points = [f"{name.replace('_', '-')} = otherstages:{name}" for name in NAMES]
-    lost = ["lost = otherstages:nonesuch", "gone = nonesuch:thing"]
+    lost = ["lost = otherstages:nonesuch", "gone = nonesuch:thing", "needs-c = needsc:stage"]
     (about / "entry_points.txt").write_text("\n".join(["[ocirt.stages]", *points, *lost, ""]))
