@@ -3,6 +3,7 @@
     <root>/<id>/            mode 0711; its flock(2) is the container's lock
         config.json         exact copy of the bundle's: later edits have no effect (runtime.md, create)
         state.json          the record, written whole to a temporary name, then renamed
+        state.json.new      that name; while init is set up, what becomes the record when it is ready
         start.sock          init listens here from `created` on; `start` removes it; a `run` has none
         trace               only with --trace: what init notes of its steps, for create and start (trace/recorder.py)
         notify/             only with NOTIFY_SOCKET: bound into the container; `start` makes notify.sock in it
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 RECORD_VERSION = 1
 LOCK_DEADLINE = 10.0  # seconds a command waits for another command on the same container
 CONFIG, RECORD, START_SOCKET, NOTIFY = "config.json", "state.json", "start.sock", "notify"
+NEW = ".new"  # what is written until it is whole
+BORN = ("pid", "start_time")  # of the record: what is not known before init is born
 CGROUP_MANAGERS = ("v1", "v2")  # what cgroups.manager_from_record() knows, with or without systemd around it
 
 PF_FORKNOEXEC = 0x40  # linux/sched.h
@@ -84,7 +87,7 @@ class Container:
     conversation: with an init that waits in it for GO, not for a `start`; only in the command that made it.
     """
 
-    __slots__ = ("root", "id", "dirfd", "record", "known_config", "conversation", "locked")
+    __slots__ = ("root", "id", "dirfd", "record", "known_config", "conversation", "locked", "_dumped")
 
     def __init__(self, root: str, container_id: str, dirfd: int, record: dict[str, Any]) -> None:
         self.root = root
@@ -94,6 +97,7 @@ class Container:
         self.known_config: Config | None = None
         self.conversation: Channel | None = None
         self.locked = False  # by this process
+        self._dumped = ""
 
     @classmethod
     def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
@@ -101,15 +105,7 @@ class Container:
         check_id(container_id)
         facts = {"version": RECORD_VERSION, "id": container_id, "boot_id": boot_id(), "pid": 0, "start_time": 0}
         path = os.path.join(root, container_id)
-        os.makedirs(root, 0o700)
-        try:
-            os.mkdir(path, 0o711)
-        except FileExistsError:
-            raise StateError(
-                "exists",
-                "container with given ID already exists",
-                remedy=f"choose another ID, or remove the old one with: ocirt --root {root} delete {container_id}",
-            ) from None
+        _make_directory(root, container_id)
         try:
             dirfd = _open_directory(root, container_id)
         except OSError:  # no descriptor is left
@@ -120,7 +116,7 @@ class Container:
             _wait_for_lock(dirfd, container_id)  # until the creating process ends: others wait or say "busy"
             container.locked = True
             os.fchmod(dirfd, 0o711)  # whatever the caller's umask took away
-            _write_whole(dirfd, CONFIG, config)
+            _write(dirfd, CONFIG, config)  # whole as soon as there is a record; without, nobody reads it
             container.save()
         except (OSError, StateError):
             container.remove()
@@ -170,7 +166,7 @@ class Container:
             os.close(dirfd)
             return None
         try:
-            found = _read_values(dirfd)
+            found = _read_values(dirfd, RECORD)
         except StateError:
             found = None
         if isinstance(found, dict):
@@ -184,14 +180,34 @@ class Container:
         return cls(root, container_id, dirfd, record)
 
     def save(self) -> None:
-        _write_whole(self.dirfd, RECORD, jsontext.dump(self.record).encode())
+        self.dump()
+        self.save_ahead()
+        self.publish()
+
+    def dump(self) -> None:
+        """Prepare the text of the record but for pid and start_time, which alone change when init is born: after that
+        each page that we write to is copied first."""
+        unborn = {name: value for name, value in self.record.items() if name not in BORN}
+        self._dumped = jsontext.dump(unborn)[:-1]
+
+    def save_ahead(self) -> None:
+        """Write what dump() has seen, and pid and start_time as they are now.
+
+        Until publish() it is no record to others but for what was made, see _read_record().
+        """
+        born = "".join(f',"{name}":{self.record[name]}' for name in BORN)
+        _write(self.dirfd, RECORD + NEW, f"{self._dumped}{born}}}".encode())
+
+    def publish(self) -> None:
+        """Let what save_ahead() wrote be the record."""
+        os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
 
     def remove(self) -> None:
         """Remove the directory.  Nothing of it is left when this returns; missing files are no error.
 
         A container that another command has given the same ID since then is not touched.
         """
-        for name in (START_SOCKET, CONFIG, RECORD, RECORD + ".new", CONFIG + ".new"):
+        for name in (START_SOCKET, CONFIG, RECORD, RECORD + NEW):
             _unlink_if_there(self.dirfd, name)
         path = os.path.join(self.root, self.id)
         if not os.is_at(self.dirfd, path):
@@ -454,9 +470,39 @@ def never_executed(pid: int) -> bool:
 
 def utc_now() -> str:
     """Now as RFC 3339 with nanoseconds, UTC."""
-    now = time.time_ns()
-    seconds, nanoseconds = divmod(now, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    days, seconds = divmod(seconds, 86400)
+    minutes, seconds = divmod(seconds, 60)
+    year, month, day = date_of(days)
+    return f"{year}-{month:02}-{day:02}T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{nanoseconds:09}Z"
+
+
+def date_of(days: int) -> tuple[int, int, int]:
+    """Year, month and day so many days after 1970-01-01.  gmtime(3) does it too, and reads /etc/localtime first.
+
+    Years are counted from March, so that the odd day is the last of its 4, 100 and 400 years.
+    """
+    era, day = divmod(days + 719468, 146097)  # days since 0000-03-01, days of 400 years
+    year = (day - day // 1460 + day // 36524 - day // 146096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153  # 0 is March; 153 days are five months of 31, 30, 31, 30, 31
+    year += 400 * era + (month > 9)
+    return year, (month + 2) % 12 + 1, day - (153 * month + 2) // 5 + 1
+
+
+def _make_directory(root: str, container_id: str) -> None:
+    """The container's, and root where it is missing.  Raises StateError("exists"), OSError."""
+    try:
+        os.mkdir(os.path.join(root, container_id), 0o711)
+    except (FileNotFoundError, NotADirectoryError):
+        os.makedirs(root, 0o700)
+        _make_directory(root, container_id)
+    except FileExistsError:
+        raise StateError(
+            "exists",
+            "container with given ID already exists",
+            remedy=f"choose another ID, or remove the old one with: ocirt --root {root} delete {container_id}",
+        ) from None
 
 
 def _open_directory(root: str, container_id: str) -> int:
@@ -464,7 +510,18 @@ def _open_directory(root: str, container_id: str) -> int:
 
 
 def _read_record(dirfd: int) -> dict[str, Any]:
-    record = _read_values(dirfd)
+    """The record; of a container that is being created what it will be, without init.  Raises StateError."""
+    record = _checked(_read_values(dirfd, RECORD))
+    if record["pid"]:
+        return record
+    try:
+        return {**_checked(_read_values(dirfd, RECORD + NEW)), **dict.fromkeys(BORN, 0)}
+    except StateError:  # init is not born; or it is ready just now, and the file has the other name
+        return record
+
+
+def _checked(record: object) -> dict[str, Any]:
+    """Raises StateError."""
     if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
         raise _damaged(f"{RECORD} is not a record of version {RECORD_VERSION}")
     for name, kind in _RECORD_TYPES.items():
@@ -517,10 +574,10 @@ def _damaged(what: str) -> StateError:
     return StateError("record", what, remedy="ocirt delete --force removes what can still be found of the container")
 
 
-def _read_values(dirfd: int) -> object:
-    """state.json as it is.  Raises StateError."""
+def _read_values(dirfd: int, name: str) -> object:
+    """state.json, or what is to be it, as it is.  Raises StateError."""
     try:
-        text = os.read_whole(RECORD, dirfd)
+        text = os.read_whole(name, dirfd)
     except FileNotFoundError:
         raise StateError(
             "not-found",
@@ -528,19 +585,17 @@ def _read_values(dirfd: int) -> object:
             remedy="ocirt delete --force removes what an interrupted create left",
         ) from None
     try:
-        return jsontext.parse(text, RECORD)
+        return jsontext.parse(text, name)
     except ConfigError as error:
-        raise _damaged(f"{RECORD} is damaged: {error.what}") from None
+        raise _damaged(f"{name} is damaged: {error.what}") from None
 
 
-def _write_whole(dirfd: int, name: str, data: bytes) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    fd = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dirfd)
+def _write(dirfd: int, name: str, data: bytes) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dirfd)
     try:
         os.write_all(fd, data)
     finally:
         os.close(fd)
-    os.rename(name + ".new", name, src_dir_fd=dirfd, dst_dir_fd=dirfd)
 
 
 def _unlink_if_there(dirfd: int, name: str) -> None:

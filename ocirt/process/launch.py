@@ -23,7 +23,7 @@ from ocirt.process import birth, init, joiner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from ocirt.box import Box
     from ocirt.channel import Channel
@@ -41,22 +41,26 @@ SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 STUCK = "ocirt --debug shows the step; a file system whose server is gone, or a frozen cgroup, holds a process for ever"
 
 
-def nothing() -> None:
-    """exec keeps no record."""
+class Notes:
+    """What a command notes of the process that it brings to life.  exec notes nothing."""
+
+    def made(self) -> None:
+        """The host steps are done.  What can be prepared now is: once init is born, both copy each page of memory that
+        they write to, and all that they do costs three times as much."""
+
+    def born(self) -> None:
+        """init waits for GO."""
+
+    def ready(self) -> None:
+        """init has said READY, and waits."""
+
+    def end(self) -> None:
+        """All else is done: what may fail still."""
 
 
-def launch(
-    plan: Plan,
-    box: Box,
-    on_birth: Callable[[], None] = nothing,
-    on_ready: Callable[[], None] = nothing,
-    on_end: Callable[[], None] = nothing,
-    *,
-    hold: bool = False,
-) -> None:
+def launch(plan: Plan, box: Box, notes: Notes | None = None, *, hold: bool = False) -> None:
     """Run the plan up to READY and let init go.
 
-    on_birth, on_ready: save the record, before GO and at READY.  on_end: what else may fail.
     hold: init waits on, for GO from whoever goes on with box.channel.
     Raises OcirtError; then init is dead and every host step is undone.
     """
@@ -66,23 +70,27 @@ def launch(
         _signal.signal(signal, interrupted)
     if log.tracer is not None:
         log.tracer.share(plan)
+    notes = notes or Notes()
     with Undo() as undo:
         try:
-            bring_up(plan, box, undo, on_birth, on_ready)
+            bring_up(plan, box, undo, notes)
             if not hold:
                 let_go(plan, box)
         except (OSError, OcirtError) as error:
             record = explained(error, plan, box)
             raise record from (error if record is not error else error.__cause__)
-        on_end()
+        notes.end()
         undo.keep()
     if box.network is not None:
         box.network.close()  # `run` stays, and would keep the container's namespace alive
 
 
-def bring_up(plan: Plan, box: Box, undo: Undo, on_birth: Callable[[], None], on_ready: Callable[[], None]) -> None:
+def bring_up(plan: Plan, box: Box, undo: Undo, notes: Notes) -> None:
     """From the host steps to READY.  Raises OSError and OcirtError."""
     run(plan.part(HOST), box, undo)
+    log.phase("prepare the notes")
+    notes.made()
+    bound = patience(plan.part(INIT))
     log.phase("give birth to init")
     box.channel, theirs = channel_pair()
     undo.push(lambda: end_child(box))
@@ -94,13 +102,14 @@ def bring_up(plan: Plan, box: Box, undo: Undo, on_birth: Callable[[], None], on_
     if log.tracer is not None:
         log.tracer.born(INIT, box.pid)
     log.phase("note what was made")
-    on_birth()  # while init is on its way
+    notes.born()  # while init is on its way
     run(plan.part(BESIDE), box, undo)
     log.phase("wait for init to be ready")
     _send(box, GO)
+    box.channel.bound = bound
     serve(plan, box)
     log.phase("note that it is ready")
-    on_ready()
+    notes.ready()
 
 
 def let_go(plan: Plan, box: Box) -> None:
@@ -196,7 +205,6 @@ def patience(stages: Iterable[Stage]) -> tuple[float, OcirtError] | None:
 
 def serve(plan: Plan, box: Box) -> None:
     """Answer init's requests until READY.  Raises what init reports, or how it died."""
-    box.channel.bound = patience(plan.part(INIT))
     while True:
         record = box.channel.receive_past_log()
         if record.kind == READY:

@@ -9,11 +9,11 @@ from _struct import Struct  # built in; the public module is a file
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.box import ROOT_FACTS, START_SOCKET, Box
+from ocirt.box import START_SOCKET, Box
 from ocirt.cgroups import killed_for_memory
 from ocirt.cgroups.files import remove_if_unused
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
-from ocirt.container import LOCK_DEADLINE, Container, never_executed, process_start, utc_now
+from ocirt.container import LOCK_DEADLINE, Container, never_executed, utc_now
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo, interrupted
 
@@ -37,6 +37,8 @@ KILL_DEADLINE = 10.0  # seconds for a killed init to end, as runc allows
 CREATED_PAUSED = "created, paused"  # the status of neither runtime.md nor `state`
 
 _TIMEVAL = Struct("@ll")
+
+_kept: list[object] = []  # never taken apart: of a plan's hundreds of objects that takes 0.2 ms, and _exit is near
 
 
 class Wishes:
@@ -74,20 +76,19 @@ def create(
     With a plan that executes at once init waits for start() likewise, in container.conversation and nowhere else.
     """
     from ocirt.process.launch import launch
+    from ocirt.process.making import Making
     from ocirt.stages.cgroup import directories_to_make
 
     # Held back until launch() lets them in, inside the block that takes everything back.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
     log.phase("make the container's directory")
     record = first_record(config, bundle) | {"cgroup_wanted": directories_to_make(plan)}
-    resctrl = config.linux is not None and config.linux.intel_rdt is not None
-    if resctrl:
-        from ocirt.stages.resctrl import groups_to_make, note_made
+    if config.linux is not None and config.linux.intel_rdt is not None:
+        from ocirt.stages.resctrl import groups_to_make
 
         record["resctrl"] = groups_to_make(plan)
     container = Container.make(root, container_id, record, text)
     container.known_config = config
-    start_time = 0
     with Undo() as undo:
         # A container that got as far as its hooks is destroyed as by delete (runtime.md, Lifecycle, steps 3-5).
         undo.push(lambda: run_poststop(container, config))
@@ -100,37 +101,11 @@ def create(
         if log.tracer is not None:
             log.tracer.directory = container.dirfd
 
-        def on_birth() -> None:
-            """What the host steps made outside of init.  Should this process be killed before, init dies with it, and
-            `delete` finds the cgroups by cgroup_wanted, and resctrl's groups likewise."""
-            nonlocal start_time
-            start_time = process_start(box.pid) or 0
-            container.record["cgroup"] = box.manager.record() if box.manager is not None else None
-            container.record["cgroup_wanted"] = []
-            if resctrl:
-                note_made(container.record["resctrl"], plan, box)
-            container.record["root_mount"] = [box.facts[name] for name in ROOT_FACTS if name in box.facts]
-            container.save()
-
-        def on_ready() -> None:
-            if resctrl:
-                container.record["resctrl"]["wanted"] = []
-            container.record["pid"] = box.pid
-            container.record["start_time"] = start_time
-            if box.manager is not None:
-                box.manager.release()
-                container.record["cgroup"] = box.manager.record()  # it may have turned out that there is no mark
-            container.save()
-
-        def on_end() -> None:
-            log.phase("hand over what the caller asked for")
-            undo.replace(lambda: destroy(container))
-            hand_over(wishes, box.pid, STANDARD)
-
-        launch(plan, box, on_birth, on_ready, on_end, hold=plan.executes_at_once)
+        launch(plan, box, Making(container, plan, box, wishes, undo), hold=plan.executes_at_once)
         if plan.executes_at_once:
             container.conversation = box.channel
         undo.keep()
+    _kept.extend((plan, container))
     return container
 
 
@@ -360,14 +335,14 @@ def hook_state(container: Container, status: str) -> bytes:
 def destroy(container: Container) -> None:
     """Kill what is left; remove mounts and cgroups, run poststop hooks, remove the directory.  Repeatable."""
     log.phase("end what runs in the container")
-    container.send_signal(SIGKILL)
+    gone = not container.send_signal(SIGKILL)
     manager = container.manager()
     if manager is not None and manager.exists() and manager.ours():
         if manager.frozen():
             manager.freeze(False)
         if manager.pids():
             manager.kill(SIGKILL)
-    if not container.wait_gone(KILL_DEADLINE):
+    if not gone and not container.wait_gone(KILL_DEADLINE):
         raise OcirtError("timeout", "container init still running", remedy="its process cannot be killed: see dmesg")
     log.phase("remove its cgroup and what else was made on the host")
     mounted = container.record.get("root_mount")

@@ -17,7 +17,7 @@ from ocirt.criu.rpc import Conversation
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.pipeline import CRIU, ENDING_SIGNALS, Undo, run
 from ocirt.process.criu import EXTERNAL, YARD, outside_mounts
-from ocirt.process.launch import launch
+from ocirt.process.launch import Notes, launch
 from ocirt.process.lifecycle import STANDARD, destroy, first_record, hand_over, new_box, run_hooks
 from ocirt.stages.cgroup import directories_to_make
 from ocirt.stages.criu import SOCKET
@@ -86,12 +86,7 @@ class Restore:
             ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
             box.fds[SOCKET] = theirs.fileno()
 
-            def on_birth() -> None:
-                container.record["cgroup"] = box.manager.record() if box.manager is not None else None
-                container.record["cgroup_wanted"] = []
-                container.save()
-
-            launch(plan, box, on_birth)
+            launch(plan, box, Making(container, box))
             undo.replace(lambda: destroy(container))
             theirs.close()
             with Conversation(ours, box.pid) as conversation:
@@ -148,6 +143,19 @@ class Restore:
     def _outside(self, container: Container, box: Box) -> Any:
         cgroups = box.manager.paths if box.manager is not None else {}
         return outside_mounts(self.config, self._bundle, container.record["rootfs"], self._host, cgroups)
+
+
+class Making(Notes):
+    """What was made before there is an init, which is criu's work: the process that is born becomes criu."""
+
+    def __init__(self, container: Container, box: Box) -> None:
+        self.container = container
+        self.box = box
+
+    def born(self) -> None:
+        self.container.record["cgroup"] = self.box.manager.record() if self.box.manager is not None else None
+        self.container.record["cgroup_wanted"] = []
+        self.container.save()
 
 
 def _shown_images(box: Box, fields: dict[str, Any]) -> dict[str, Any]:

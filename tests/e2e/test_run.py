@@ -147,9 +147,11 @@ class Held:
 
     def release(self) -> int:
         """Let it go on; its exit status."""
+        self._first.close()
         for _ in range(2):
             connection, _ = self._listener.accept()
-            connection.close()
+            with connection:
+                connection.recv(64)
         return self.run.wait(BOUND)
 
     def close(self) -> None:

@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocirt import container as module
-from ocirt.container import Container, check_id, list_containers, never_executed, process_start
+from ocirt.container import Container, check_id, date_of, list_containers, never_executed, process_start, utc_now
 from ocirt.errors import StateError
 from tests.support import records
 
@@ -27,6 +28,9 @@ RECORD: dict[str, Any] = {
     "root_mount": [],
     "poststop": False,
 }
+
+
+CGROUP = {"kind": "v1", "paths": {"pids": "/sys/fs/cgroup/pids/web1"}, "made": [], "token": "00"}
 
 
 def make(root: Path, name: str = "web1") -> Container:
@@ -68,6 +72,74 @@ def test_the_same_id_twice_is_refused_and_harmless(tmp_path: Path) -> None:
         make(tmp_path)
     assert (caught.value.code, caught.value.what) == ("exists", "container with given ID already exists")
     assert Container.load(str(tmp_path), "web1").status() == "creating"
+
+
+def test_the_root_of_all_containers_is_made(tmp_path: Path) -> None:
+    make(tmp_path / "new" / "root")
+    assert oct((tmp_path / "new" / "root").stat().st_mode) == "0o40700"
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make(tmp_path / "file")
+
+
+def test_what_is_saved_ahead_is_no_record_but_tells_what_was_made(tmp_path: Path) -> None:
+    """Until init is ready: delete must find it, and nobody may take the container for created."""
+    container = make(tmp_path)
+    container.record |= {"cgroup": CGROUP, "cgroup_wanted": [], "root_mount": ["/mnt", 1, 2]}
+    container.dump()
+    container.record |= {"pid": os.getpid(), "start_time": process_start(os.getpid())}
+    container.save_ahead()
+    found = Container.load(str(tmp_path), "web1")
+    assert (found.status(), found.pid, found.record["start_time"]) == ("creating", 0, 0)
+    assert (found.record["cgroup"], found.record["root_mount"]) == (CGROUP, ["/mnt", 1, 2])
+    container.publish()
+    found = Container.load(str(tmp_path), "web1")
+    assert (found.status(), found.record) == ("running", container.record)
+    assert sorted(path.name for path in (tmp_path / "web1").iterdir()) == ["config.json", "state.json"]
+
+
+@pytest.mark.parametrize("text", ["", '{"version":1,"id":"we', "{}"])
+def test_what_was_not_written_to_its_end_tells_nothing(tmp_path: Path, text: str) -> None:
+    container = make(tmp_path)
+    container.record["cgroup_wanted"] = ["/sys/fs/cgroup/web1"]
+    container.save()
+    (tmp_path / "web1" / "state.json.new").write_text(text)
+    assert Container.load(str(tmp_path), "web1").record["cgroup_wanted"] == ["/sys/fs/cgroup/web1"]
+
+
+def test_a_command_that_was_killed_while_it_saved_changes_nothing(tmp_path: Path) -> None:
+    container = make(tmp_path)
+    alive(container)
+    container.record["cgroup"] = CGROUP
+    container.dump()
+    container.save_ahead()
+    assert Container.load(str(tmp_path), "web1").record["cgroup"] is None
+
+
+@pytest.mark.parametrize(
+    ("days", "date"),
+    [
+        (0, (1970, 1, 1)),
+        (-1, (1969, 12, 31)),
+        (789, (1972, 2, 29)),
+        (11016, (2000, 2, 29)),
+        (11017, (2000, 3, 1)),
+        (47540, (2100, 2, 28)),
+        (47541, (2100, 3, 1)),
+    ],
+)
+def test_dates(days: int, date: tuple[int, int, int]) -> None:
+    assert date_of(days) == date
+
+
+def test_now_is_as_the_c_library_has_it() -> None:
+    before, now, after = (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+        utc_now(),
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+    )
+    assert before <= now[:19] <= after
+    assert (len(now), now[19], now[-1]) == (30, ".", "Z")
 
 
 def test_unknown_id(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_an_end_that_was_not_announced_is_death() -> None:
 def test_a_silent_init_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "INIT_DEADLINE", 0.01)
     box, _init = box_and_init()
+    box.channel.bound = patience(())
     with pytest.raises(OcirtError) as caught:
         serve(Plan(clone_flags=0), box)
     assert (caught.value.code, caught.value.what) == ("timeout", "waited 0 s for init to set the container up")
