@@ -104,6 +104,10 @@ class Channel:
         Raises OSError, the bound's error, and OcirtError("internal") for what is no record.
         """
         self.wait()
+        return self.take()
+
+    def take(self) -> Record:
+        """As receive(), of what is there: the bound is the caller's to keep."""
         try:
             data = os.read(self._socket.fileno(), MAX_RECORD)
         except ConnectionResetError:

@@ -87,7 +87,7 @@ class Container:
     conversation: with an init that waits in it for GO, not for a `start`; only in the command that made it.
     """
 
-    __slots__ = ("root", "id", "dirfd", "record", "known_config", "conversation", "locked", "_dumped")
+    __slots__ = ("root", "id", "dirfd", "record", "known_config", "conversation", "locked", "_dumped", "_seen")
 
     def __init__(self, root: str, container_id: str, dirfd: int, record: dict[str, Any]) -> None:
         self.root = root
@@ -98,6 +98,7 @@ class Container:
         self.conversation: Channel | None = None
         self.locked = False  # by this process
         self._dumped = ""
+        self._seen: tuple[int, int] | None = None
 
     @classmethod
     def make(cls, root: str, container_id: str, record: dict[str, Any], config: bytes) -> Container:
@@ -202,12 +203,28 @@ class Container:
         """Let what save_ahead() wrote be the record."""
         os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
 
+    def remember(self) -> None:
+        """As long as the file is the one that it is now, lock() need not read it again."""
+        self._seen = self._file()
+
+    def unchanged(self) -> bool:
+        """Whether remember() saw what is there still."""
+        return self._seen is not None and self._seen == self._file()
+
+    def _file(self) -> tuple[int, int] | None:
+        """What tells a record from the one that takes its name."""
+        try:
+            status = os.stat(RECORD, dir_fd=self.dirfd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
     def remove(self) -> None:
         """Remove the directory.  Nothing of it is left when this returns; missing files are no error.
 
         A container that another command has given the same ID since then is not touched.
         """
-        for name in (START_SOCKET, CONFIG, RECORD, RECORD + NEW):
+        for name in (CONFIG, RECORD):
             _unlink_if_there(self.dirfd, name)
         path = os.path.join(self.root, self.id)
         if not os.is_at(self.dirfd, path):
@@ -401,7 +418,8 @@ class Lock:
             return
         _wait_for_lock(self._container.dirfd, self._container.id, self._seconds)
         # The record may have changed, or the container may be gone, while this command waited.
-        self._container.record = _read_record(self._container.dirfd)
+        if not self._container.unchanged():
+            self._container.record = _read_record(self._container.dirfd)
         self._container.locked = True
 
     def __exit__(self, *_: object) -> None:

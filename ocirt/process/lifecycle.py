@@ -154,6 +154,8 @@ def start(container: Container, foreground: bool = False) -> None:
         conversation.close()
         if config.hooks is not None and config.hooks.poststart:
             _poststart(container, config)
+        if foreground:
+            container.remember()  # for its end
     if sock is not None:
         log.phase("wait for the program to say that it is ready")
         from ocirt.process.notify import forward, forward_beside
@@ -263,7 +265,7 @@ def execute(conversation: Channel, answer: Callable[[Record], None] | None = Non
                     raise OcirtError("interrupted", "interrupted before the program was executed")
                 if conversation.bound is not None and waited >= conversation.bound[0] * 1000:
                     raise conversation.bound[1]
-            record = conversation.receive()
+            record = conversation.take()
             if record.kind == LOG:
                 log.pass_on(*record.fields)
             elif record.kind == ASK and answer is not None:

@@ -217,6 +217,25 @@ def test_a_held_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pass
 
 
+def test_a_record_that_is_remembered_is_read_again_only_when_it_is_another_one(tmp_path: Path) -> None:
+    container = make(tmp_path)
+    container.remember()
+    with container.lock():
+        assert container.record["bundle"] == "/b"
+    container.record["bundle"] = "as we have it"
+    with container.lock():
+        assert container.record["bundle"] == "as we have it"
+    other = Container.load(str(tmp_path), "web1")
+    other.record["bundle"] = "as another command has written it"
+    other.save()
+    with container.lock():
+        assert container.record["bundle"] == "as another command has written it"
+    other.remove()
+    with pytest.raises(StateError) as caught, container.lock():
+        pass
+    assert caught.value.code == "not-found"
+
+
 def test_list_leaves_out_what_is_damaged(tmp_path: Path) -> None:
     make(tmp_path, "b")
     make(tmp_path, "a")
