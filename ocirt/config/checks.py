@@ -5,6 +5,9 @@ the command, `ocirt check` says them all.  A warning is said, and the command go
 the configuration alone: what depends on the host (cgroup version, kernel, security modules) is held
 where it is used.
 
+A table of rules names the member of the view that each is about: where it is not given there is nothing to hold.
+"" stands for a rule that holds in any case.
+
 Here: the top level and what spans several parts.  checks_linux, checks_process, checks_resources: the parts.
 """
 
@@ -17,12 +20,13 @@ from ocirt.kernel.capabilities import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ocirt.config.views import Config, Process, Resources
+    from ocirt.config.views import Config, Process, Resources, View
 
     Rule = Callable[[Any], Iterator[ConfigError]]
+    Rules = tuple[tuple[str, Rule], ...]
 
 MAX_HOSTNAME = 64  # bytes; __NEW_UTS_LEN of <linux/utsname.h>
 
@@ -39,7 +43,7 @@ def check(config: Config) -> None:
 
 def held(config: Config) -> list[tuple[Rule, object]]:
     """Each rule with the part of config that it is about, in the order in which they are held."""
-    parts: list[tuple[tuple[Rule, ...], object]] = [(RULES, config)]
+    parts: list[tuple[Rules, View]] = [(RULES, config)]
     if config.process is not None:
         parts.append((checks_process.RULES, config.process))
     if config.linux is not None:
@@ -48,7 +52,7 @@ def held(config: Config) -> list[tuple[Rule, object]]:
             parts.append((checks_resources.RULES, config.linux.resources))
             parts.append((checks_resources.RULES_AT_CREATE, config.linux.resources))
     parts.append((RULES_ACROSS, config))
-    return [(rule, view) for rules, view in parts for rule in rules]
+    return [(rule, view) for rules, view in parts for rule in _asked(rules, view)]
 
 
 def check_process(process: Process) -> None:
@@ -76,8 +80,12 @@ def nul_faults(value: object, at: str) -> Iterator[ConfigError]:
             yield from nul_faults(item, f"{at}/{i}")
 
 
-def _hold(rules: Iterable[Rule], view: object) -> None:
-    for rule in rules:
+def _asked(rules: Rules, view: View) -> list[Rule]:
+    return [rule for member, rule in rules if not member or view.has(member)]
+
+
+def _hold(rules: Rules, view: View) -> None:
+    for rule in _asked(rules, view):
         for error in rule(view):
             raise error
 
@@ -157,8 +165,15 @@ def mapped_ids(config: Config) -> Iterator[ConfigError]:
             yield ConfigError("rule", text, at=f"{user.at}/{name}")
 
 
-RULES = (version, root, mounts, names, hooks, annotation_keys)
-RULES_ACROSS = (mapped_ids,)  # after the rules of the parts
+RULES = (
+    ("", version),
+    ("", root),
+    ("mounts", mounts),
+    ("", names),
+    ("hooks", hooks),
+    ("annotations", annotation_keys),
+)
+RULES_ACROSS = (("", mapped_ids),)  # after the rules of the parts
 
 
 def relative_destinations(config: Config) -> Iterator[ConfigError]:

@@ -273,15 +273,15 @@ def personality(linux: Linux) -> Iterator[ConfigError]:
 
 
 RULES = (
-    namespaces,
-    mappings,
-    time_offsets,
-    devices,
-    net_devices,
-    hidden_paths,
-    sysctl,
-    seccomp,
-    intel_rdt,
-    memory_policy,
-    personality,
+    ("namespaces", namespaces),
+    ("", mappings),  # a new user namespace needs them
+    ("timeOffsets", time_offsets),
+    ("devices", devices),
+    ("netDevices", net_devices),
+    ("", hidden_paths),
+    ("sysctl", sysctl),
+    ("seccomp", seccomp),
+    ("intelRdt", intel_rdt),
+    ("memoryPolicy", memory_policy),
+    ("personality", personality),
 )

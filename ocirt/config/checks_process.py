@@ -140,14 +140,14 @@ def exec_affinity(process: Process) -> Iterator[ConfigError]:
 
 
 RULES = (
-    cwd,
-    args,
-    env,
-    ids,
-    rlimits,
-    oom_score,
-    console,
-    scheduler,
-    io_priority,
-    exec_affinity,
+    ("", cwd),
+    ("", args),
+    ("env", env),
+    ("user", ids),
+    ("rlimits", rlimits),
+    ("oomScoreAdj", oom_score),
+    ("consoleSize", console),
+    ("scheduler", scheduler),
+    ("ioPriority", io_priority),
+    ("execCPUAffinity", exec_affinity),
 )

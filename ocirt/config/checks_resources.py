@@ -146,5 +146,14 @@ def is_interface(name: str) -> bool:
     )
 
 
-RULES = (memory, cpu, block_io, device_access, hugepages, interface_priorities, rdma, unified)
-RULES_AT_CREATE = (swap_alone,)
+RULES = (
+    ("memory", memory),
+    ("cpu", cpu),
+    ("blockIO", block_io),
+    ("devices", device_access),
+    ("hugepageLimits", hugepages),
+    ("network", interface_priorities),
+    ("rdma", rdma),
+    ("unified", unified),
+)
+RULES_AT_CREATE = (("memory", swap_alone),)

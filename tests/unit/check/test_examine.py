@@ -135,6 +135,6 @@ def test_what_create_warns_of_is_advice(capfd: pytest.CaptureFixture[str]) -> No
 
 def test_every_rule_has_a_remedy() -> None:
     modules = (checks, checks_linux, checks_process, checks_resources)
-    rules = [rule.__name__ for module in modules for rule in module.RULES]
-    rules += [rule.__name__ for rule in (*checks.RULES_ACROSS, *checks_resources.RULES_AT_CREATE)]
+    tables = (*(module.RULES for module in modules), checks.RULES_ACROSS, checks_resources.RULES_AT_CREATE)
+    rules = [rule.__name__ for table in tables for _, rule in table]
     assert sorted(rules) == sorted(mend.RULES)
