@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import select
+from _signal import SIG_DFL, getsignal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 from _struct import Struct  # built in; the public module is a file
 from fcntl import F_GETFD, F_SETFD, FD_CLOEXEC, fcntl, ioctl
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-SIGKILL = 9
-SIGSTOP = 19
 LAST_SIGNAL = 64
 SIGSET_SIZE = 8  # the kernel's sigset_t, not glibc's
 
@@ -204,12 +203,13 @@ def getcwd() -> str:
 def reset_signals() -> None:
     """Every disposition back to default, nothing blocked.
 
-    CPython ignores SIGPIPE and SIGXFSZ, and SIG_IGN survives execve.  glibc's sigaction refuses 32
-    and 33, which it keeps for itself, so the call is made directly.
+    CPython ignores SIGPIPE and SIGXFSZ, and SIG_IGN survives execve.  getsignal() knows what each was when the process
+    began, and what has been set since, without a call; not so of 32 and 33, which glibc keeps for itself: its sigaction
+    refuses them, so the call is made directly.
     """
     default = bytes(32)  # struct kernel_sigaction: SIG_DFL is 0, at least 24 bytes on every architecture
     for signal in range(1, LAST_SIGNAL + 1):
-        if signal not in (SIGKILL, SIGSTOP):
+        if getsignal(signal) != SIG_DFL:
             syscall("rt_sigaction", numbers.rt_sigaction, signal, default, None, SIGSET_SIZE, detail=f"signal {signal}")
     set_mask = 2  # SIG_SETMASK
     syscall("rt_sigprocmask", numbers.rt_sigprocmask, set_mask, bytes(SIGSET_SIZE), None, SIGSET_SIZE)

@@ -222,7 +222,7 @@ def test_getcwd_of_a_removed_directory(tmp_path: Path) -> None:
 
 
 def test_reset_signals_leaves_nothing_ignored_and_nothing_blocked() -> None:
-    def child() -> list[str]:
+    def child() -> tuple[str, str, str, bool]:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGRTMAX})
@@ -231,9 +231,11 @@ def test_reset_signals_leaves_nothing_ignored_and_nothing_blocked() -> None:
         libc.syscall(ctypes.c_long(processes.numbers.rt_sigaction), 33, ignore_33, None, ctypes.c_long(8))
         before = proc_status("SigIgn")
         live.reset_signals()
-        return [before[-9], *(proc_status(field) for field in ("SigIgn", "SigCgt", "SigBlk"))]
+        # What the test's own libraries catch behind Python's back execve resets.
+        caught = bool(int(proc_status("SigCgt"), 16) >> signal.SIGUSR1 - 1 & 1)
+        return before[-9], proc_status("SigIgn"), proc_status("SigBlk"), caught
 
-    assert in_namespaces(child, PLAIN) == ["1", *["0" * 16] * 3]
+    assert in_namespaces(child, PLAIN) == ("1", "0" * 16, "0" * 16, False)
 
 
 def descriptors() -> list[int]:
