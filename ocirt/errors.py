@@ -12,6 +12,10 @@ command adds its name; the edge (cli) adds the remedy.  No function adds what it
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CODES = {
     # command line and bundle
     "usage": "the command line is wrong",
@@ -111,12 +115,23 @@ class StateError(OcirtError):
 
 
 class KernelError(OSError):
-    """A system call failed.  call: its man-page name; detail: its arguments, flags by name."""
+    """A system call failed.  call: its man-page name; detail: its arguments, flags by name.
 
-    def __init__(self, errno: int, strerror: str, call: str, detail: str = "") -> None:
+    A detail that is a function is called when somebody asks: many a failure is an answer, and nobody does.
+    """
+
+    def __init__(self, errno: int, strerror: str, call: str, detail: str | Callable[[], str] = "") -> None:
         super().__init__(errno, strerror)
         self.call = call
-        self.detail = detail
+        self._detail = detail
+
+    @property
+    def detail(self) -> str:
+        return self._detail if isinstance(self._detail, str) else self._detail()
+
+    @detail.setter
+    def detail(self, text: str) -> None:
+        self._detail = text
 
 
 def system_error(error: OSError) -> OcirtError:

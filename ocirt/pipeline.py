@@ -75,7 +75,10 @@ class Stage:
     def __init__(self, name: str, place: str, *plans: Iterable[Step]) -> None:
         self.name = name
         self.place = place
-        self.steps = tuple(step for plan in plans for step in plan)
+        steps: list[Step] = []
+        for plan in plans:
+            steps += plan
+        self.steps = tuple(steps)
 
 
 class Plan:

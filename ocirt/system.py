@@ -69,6 +69,8 @@ class path:
     @staticmethod
     def normpath(name: str) -> str:
         """Without ".", "..", and doubled slashes, as text: symbolic links are not looked at."""
+        if name.startswith("/") and "//" not in name and "/." not in name and not name.endswith("/"):
+            return name
         parts: list[str] = []
         for part in name.split("/"):
             if part in ("", "."):

@@ -44,6 +44,8 @@ def path(name: str | bytes) -> bytes:
     Raises KernelError EINVAL for a NUL, where C would silently cut the name, and for a lone
     surrogate, which no byte string stands behind.
     """
+    if not name:  # most are, beside a descriptor
+        return b""
     try:
         encoded = os.fsencode(name)
     except UnicodeEncodeError:
@@ -61,8 +63,8 @@ def string_array(strings: Sequence[str | bytes]) -> Any:
 def syscall(call: str, number: int, *arguments: Argument, detail: str | Callable[[], str] = "") -> int:
     """syscall(2).  call: man-page name.  At most six arguments.  Returns the (non-negative) result.
 
-    Raises KernelError with call and detail (a function is only called on failure); EINVAL without
-    calling the kernel for an integer that does not fit in 64 bits.
+    Raises KernelError with call and detail (a function is only called when the error is told); EINVAL
+    without calling the kernel for an integer that does not fit in 64 bits.
     """
     try:
         result = _call(number, *arguments)
@@ -71,5 +73,5 @@ def syscall(call: str, number: int, *arguments: Argument, detail: str | Callable
     except TypeError as error:
         raise TypeError(f"{call}: {error}") from None
     if result < 0:
-        raise KernelError(-result, os.strerror(-result), call, detail if isinstance(detail, str) else detail())
+        raise KernelError(-result, os.strerror(-result), call, detail)
     return result

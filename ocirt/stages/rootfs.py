@@ -246,6 +246,8 @@ def prepare_root(config: Config, bundle: str, no_pivot: bool = False) -> Iterato
 def finish_root(config: Config) -> Iterator[Step]:
     """INIT, after the pivot: what was to be read-only but had to be written to until now."""
     for mount in config.mounts:
+        if not read_only_late(mount.type or "", mount.destination):
+            continue
         options = parse_options(mount.options)
         kind = "" if options.bind else mount.type or ""
         read_only = options.flags & MS_RDONLY or options.attr_set & MOUNT_ATTR_RDONLY

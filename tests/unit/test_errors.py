@@ -59,6 +59,15 @@ def test_kernel_error_is_an_os_error() -> None:
     assert isinstance(error, OSError)
 
 
+def test_the_detail_of_a_kernel_error_is_put_into_words_when_it_is_asked_for() -> None:
+    asked: list[str] = []
+    error = KernelError(2, "", "mount", lambda: asked.append("") or "MS_PRIVATE")  # type: ignore[func-returns-value]
+    assert asked == []
+    assert error.detail == "MS_PRIVATE"
+    error.detail = "/proc/sys/x"
+    assert (error.detail, asked) == ("/proc/sys/x", [""])
+
+
 def test_codes_are_words_with_a_meaning() -> None:
     for code, meaning in CODES.items():
         assert code == code.lower()

@@ -9,7 +9,8 @@ import pytest
 
 from ocirt import system
 
-NAMES = ["", "a", "/", "/a", "a/b", "/a/b/", "a//b", "./a", "../a", "/../a", "a/../..", "a/./b/../c", "//a"[1:], "a/.."]
+NAMES = ["", "a", "/", "/a", "a/b", "/a/b/", "a//b", "./a", "../a", "/../a", "a/../..", "a/./b/../c", "//a"[1:], "a/..",
+         "/a/b", "/.a", "/a/..b/c", "/a//b", "/a/.", "/a/../b"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
