@@ -190,7 +190,7 @@ def unknown_capabilities(config: Config) -> Iterator[ConfigError]:
         return
     sets = config.process.capabilities.raw
     for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
-        unknown = sorted(set(sets.get(name, ())).difference(CAPABILITIES))
+        unknown = sorted({capability for capability in sets.get(name, ()) if capability not in CAPABILITIES})
         if unknown:
             text = f"unknown capabilities are ignored: {', '.join(unknown)}"
             yield ConfigError("rule", text, at=f"/process/capabilities/{name}")

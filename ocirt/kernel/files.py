@@ -47,6 +47,7 @@ _OPEN_ATTEMPTS = 128
 _MAX_SYMLINKS = 40  # as the kernel's MAXSYMLINKS
 
 _STATX_SIZE = 256
+_STATX = struct.Struct("=I4xQ128xQ")  # stx_mask, stx_attributes, stx_mnt_id
 _STATX_MNT_ID = 0x1000
 _STATX_MNT_ID_UNIQUE = 0x4000
 _STATX_ATTR_MOUNT_ROOT = 0x2000
@@ -277,8 +278,5 @@ def _statx_mount(fd: int, mask: int) -> tuple[int, int, int]:
     """stx_mask, stx_mnt_id and stx_attributes."""
     memory = ffi.buffer(_STATX_SIZE)
     ffi.syscall("statx", numbers.statx, fd, b"", AT_EMPTY_PATH, mask, memory)
-    raw = memory.raw
-    filled: int = struct.unpack_from("=I", raw)[0]
-    attributes: int = struct.unpack_from("=Q", raw, 8)[0]
-    identity: int = struct.unpack_from("=Q", raw, 144)[0]
+    filled, attributes, identity = _STATX.unpack_from(memory)
     return filled, identity, attributes

@@ -92,10 +92,12 @@ class SetCapabilities(Step):
         refused = self.permitted & ~permitted | self.effective & ~effective | self.inheritable & ~inheritable
         kernel.clear_ambient()
         kernel.capset(effective, permitted, inheritable)
-        for capability in bits(self.ambient):
+        raised = self.ambient & permitted & inheritable  # the kernel's rule again
+        refused |= self.ambient & ~raised
+        for capability in bits(raised):
             try:
                 kernel.raise_ambient(capability)
-            except KernelError:  # not both permitted and inheritable, or not known to this kernel
+            except KernelError:  # forbidden by the securebits
                 refused |= 1 << capability
         if refused:
             log.warning(f"capabilities that cannot be granted: {names_of(refused)}")

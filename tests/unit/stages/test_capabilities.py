@@ -89,8 +89,16 @@ def test_what_the_runtime_does_not_have_is_a_warning(warnings: list[str]) -> Non
 
 def test_an_ambient_capability_that_is_refused_is_a_warning(warnings: list[str]) -> None:
     box, _ = recorded_box(capget=(ALL, ALL, 0), read_bounding=ALL, raise_ambient=kernel_error(errno.EPERM))
-    SetCapabilities("", KILL, KILL, 0, KILL).apply(box)
+    SetCapabilities("", KILL, KILL, KILL, KILL).apply(box)
     assert warnings == ["capabilities that cannot be granted: CAP_KILL"]
+
+
+def test_what_is_not_both_permitted_and_inheritable_is_not_raised(warnings: list[str]) -> None:
+    box, kernel = recorded_box(capget=(ALL, ALL, 0), read_bounding=ALL)
+    SetCapabilities("", 0, CHOWN | SETPCAP, KILL | SETPCAP, CHOWN | KILL | SETPCAP).apply(box)
+    assert kernel.calls[-1] == ("raise_ambient", 8)
+    assert kernel.names().count("raise_ambient") == 1
+    assert warnings == ["capabilities that cannot be granted: CAP_CHOWN, CAP_KILL"]
 
 
 def test_absent_capabilities_drop_everything() -> None:
