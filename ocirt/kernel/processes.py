@@ -215,6 +215,15 @@ def reset_signals() -> None:
     syscall("rt_sigprocmask", numbers.rt_sigprocmask, set_mask, bytes(SIGSET_SIZE), None, SIGSET_SIZE)
 
 
+def allow_all_cpus() -> None:
+    """sched_setaffinity(2) on the caller, all bits set: the kernel takes the machine's CPUs and the cpuset's of them.
+
+    As many bits as a kernel can be built for; os.sched_setaffinity would go through 8192 integers, for 0.4 ms.
+    """
+    mask = b"\xff" * (8192 // 8)
+    syscall("sched_setaffinity", numbers.sched_setaffinity, 0, len(mask), mask, detail="all CPUs")
+
+
 def stat_mode(program: str) -> int:
     """st_mode of stat(2) by path."""
     try:

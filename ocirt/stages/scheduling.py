@@ -53,8 +53,6 @@ MEMORY_MODES = {
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
 MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_NUMA_BALANCING": 1 << 13}
-# The kernel takes the machine's own CPUs out of a larger set; no kernel is built for more than these.
-ALL_CPUS = range(8192)
 
 
 class SetScheduler(Step):
@@ -162,7 +160,7 @@ class ResetAffinity(Step):
         return "run on all CPUs of the cpuset"
 
     def apply(self, box: Box) -> None:
-        box.kernel.sched_setaffinity(0, ALL_CPUS)
+        box.kernel.allow_all_cpus()
 
 
 def scheduling(process: Process, linux: Linux | None) -> Iterator[Step]:

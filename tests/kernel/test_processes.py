@@ -238,6 +238,18 @@ def test_reset_signals_leaves_nothing_ignored_and_nothing_blocked() -> None:
     assert in_namespaces(child, PLAIN) == ("1", "0" * 16, "0" * 16, False)
 
 
+def test_all_cpus_of_the_cpuset_are_allowed_again() -> None:
+    def child() -> tuple[set[int], set[int]]:
+        os.sched_setaffinity(0, range(8192))
+        everything = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(everything)})
+        live.allow_all_cpus()
+        return everything, os.sched_getaffinity(0)
+
+    everything, allowed = in_namespaces(child, PLAIN)
+    assert allowed == everything
+
+
 def descriptors() -> list[int]:
     return sorted(int(name) for name in os.listdir("/proc/self/fd"))
 
