@@ -3,7 +3,7 @@
     <root>/<id>/            mode 0711; its flock(2) is the container's lock
         config.json         exact copy of the bundle's: later edits have no effect (runtime.md, create)
         state.json          the record, written whole to a temporary name, then renamed
-        state.json.new      that name; while init is set up, what becomes the record when it is ready
+        state.json.new      that name; while init is set up, what becomes the record when it is ready; then what was it
         start.sock          init listens here from `created` on; `start` removes it; a `run` has none
         trace               only with --trace: what init notes of its steps, for create and start (trace/recorder.py)
         notify/             only with NOTIFY_SOCKET: bound into the container; `start` makes notify.sock in it
@@ -183,7 +183,7 @@ class Container:
     def save(self) -> None:
         self.dump()
         self.save_ahead()
-        self.publish()
+        os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
 
     def dump(self) -> None:
         """Prepare the text of the record but for pid and start_time, which alone change when init is born: after that
@@ -200,8 +200,19 @@ class Container:
         _write(self.dirfd, RECORD + NEW, f"{self._dumped}{born}}}".encode())
 
     def publish(self) -> None:
-        """Let what save_ahead() wrote be the record."""
-        os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
+        """Let what save_ahead() wrote be the record.
+
+        The old one takes its name: to rename a file over another one makes ext4 and btrfs write it to the disk, for
+        which remove() would wait, for milliseconds.
+        """
+        from ocirt.kernel.files import exchange
+
+        try:
+            exchange(self.dirfd, RECORD + NEW, RECORD)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):  # not every file system can
+                raise
+            os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
 
     def remember(self) -> None:
         """As long as the file is the one that it is now, lock() need not read it again."""
@@ -224,7 +235,7 @@ class Container:
 
         A container that another command has given the same ID since then is not touched.
         """
-        for name in (CONFIG, RECORD):
+        for name in (CONFIG, RECORD, RECORD + NEW):
             _unlink_if_there(self.dirfd, name)
         path = os.path.join(self.root, self.id)
         if not os.is_at(self.dirfd, path):

@@ -44,6 +44,8 @@ _OPEN_HOW = struct.Struct("=QQQ")  # struct open_how of openat2(2): flags, mode,
 # "..": another look is due.  A hostile renamer can win often, not for ever.
 _OPEN_ATTEMPTS = 128
 
+RENAME_EXCHANGE = 2  # linux/fs.h
+
 _MAX_SYMLINKS = 40  # as the kernel's MAXSYMLINKS
 
 _STATX_SIZE = 256
@@ -182,6 +184,20 @@ class _Walk:
 def openat(dirfd: int, path: str, flags: int, mode: int = 0) -> int:
     """openat(2), close-on-exec.  The caller makes sure that path is a single name, or a host's path."""
     return _named("openat", path, lambda: os.open(path, flags | O_CLOEXEC, mode, dir_fd=dirfd))
+
+
+def exchange(dirfd: int, name: str, other: str) -> None:
+    """renameat2(2), RENAME_EXCHANGE: each gets the name of the other; at no time is one of the names missing."""
+    ffi.syscall(
+        "renameat2",
+        numbers.renameat2,
+        dirfd,
+        ffi.path(name),
+        dirfd,
+        ffi.path(other),
+        RENAME_EXCHANGE,
+        detail=f"{name} <-> {other}",
+    )
 
 
 def mkdirat(dirfd: int, name: str, mode: int) -> None:

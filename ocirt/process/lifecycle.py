@@ -194,8 +194,9 @@ def _execute(container: Container, config: Config, conversation: Channel) -> Non
         raise reported
     if record.kind not in (EXECUTES, EOF):
         raise OcirtError("internal", f"init sent {record.kind} out of turn")
-    # The end of the conversation is execve's or init's; an init of an older ocirt announces nothing.
-    if never_executed(container.pid) if record.kind == EXECUTES else not container.alive():
+    # The end of the conversation is execve's or init's, which lives on for a moment; one of an older ocirt announces
+    # nothing.
+    if never_executed(container.pid) or (record.kind == EOF and not container.alive()):
         raise killed_for_memory(container.manager()) or OcirtError(
             "init-died", "container init died before it executed the program"
         )

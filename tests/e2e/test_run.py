@@ -183,7 +183,7 @@ def test_the_record_is_there_before_the_program(runtime: Runtime, bundle: Bundle
     state = runtime.state(bundle)
     assert (state["pid"], state["status"]) == (held.pid, "running")
     assert never_executed(held.pid)
-    assert sorted(path.name for path in held.directory.iterdir()) == ["config.json", "state.json"]
+    assert sorted(path.name for path in held.directory.iterdir()) == ["config.json", "state.json", "state.json.new"]
     assert held.out.read_text() == ""
     assert held.release() == 0
     assert held.out.read_text() == "once\n"

@@ -180,6 +180,15 @@ class TestMakeInRoot:
         assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_exchange(tree: Path, root: int) -> None:
+    (tree / "root/one").write_text("1")
+    (tree / "root/other").write_text("2")
+    files.exchange(root, "one", "other")
+    assert ((tree / "root/one").read_text(), (tree / "root/other").read_text()) == ("2", "1")
+    error = refused("renameat2", errno.ENOENT, lambda: files.exchange(root, "one", "none"))
+    assert error.detail == "one <-> none"
+
+
 def test_mknodat(tree: Path, root: int) -> None:
     files.mknodat(root, "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     assert (tree / "root/null").stat().st_rdev == os.makedev(1, 3)

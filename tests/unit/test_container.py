@@ -15,6 +15,7 @@ import pytest
 from ocirt import container as module
 from ocirt.container import Container, check_id, date_of, list_containers, never_executed, process_start, utc_now
 from ocirt.errors import StateError
+from ocirt.kernel import files
 from tests.support import records
 
 RECORD: dict[str, Any] = {
@@ -95,7 +96,23 @@ def test_what_is_saved_ahead_is_no_record_but_tells_what_was_made(tmp_path: Path
     container.publish()
     found = Container.load(str(tmp_path), "web1")
     assert (found.status(), found.record) == ("running", container.record)
-    assert sorted(path.name for path in (tmp_path / "web1").iterdir()) == ["config.json", "state.json"]
+    found.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_that_cannot_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def cannot(*_: object) -> None:
+        raise OSError(number, "cannot")
+
+    container = make(tmp_path)
+    container.record["bundle"] = "/c"
+    container.dump()
+    container.save_ahead()
+    monkeypatch.setattr(files, "exchange", cannot)
+    container.publish()
+    assert Container.load(str(tmp_path), "web1").record["bundle"] == "/c"
+    assert not (tmp_path / "web1" / "state.json.new").exists()
 
 
 @pytest.mark.parametrize("text", ["", '{"version":1,"id":"we', "{}"])

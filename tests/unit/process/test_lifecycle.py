@@ -89,6 +89,24 @@ def test_what_init_reports_in_that_conversation_is_raised(tmp_path: Path) -> Non
     assert (caught.value.code, caught.value.what, caught.value.errno) == ("executable", "exec /x: exec format error", 8)
 
 
+def test_an_init_that_died_silently_and_is_not_gone_yet(tmp_path: Path) -> None:
+    """Its descriptors are closed before it is a zombie."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    try:
+        container = records.make(tmp_path, "web1", pid, CONFIG)
+        container.conversation, theirs = channel_pair()
+        theirs.close()
+        with pytest.raises(OcirtError) as caught:
+            start(container)
+        what = "container init died before it executed the program"
+        assert (caught.value.code, caught.value.what) == ("init-died", what)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_pid_file_has_digits_only_and_is_replaced_whole(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     file.write_text("old content that is longer")
