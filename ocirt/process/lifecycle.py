@@ -340,11 +340,10 @@ def destroy(container: Container) -> None:
     log.phase("end what runs in the container")
     gone = not container.send_signal(SIGKILL)
     manager = container.manager()
-    if manager is not None and manager.exists() and manager.ours():
+    if manager is not None and manager.exists() and manager.ours() and manager.pids():
         if manager.frozen():
             manager.freeze(False)
-        if manager.pids():
-            manager.kill(SIGKILL)
+        manager.kill(SIGKILL)
     if not gone and not container.wait_gone(KILL_DEADLINE):
         raise OcirtError("timeout", "container init still running", remedy="its process cannot be killed: see dmesg")
     log.phase("remove its cgroup and what else was made on the host")
