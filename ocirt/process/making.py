@@ -2,7 +2,7 @@
 
 before the host steps     state.json: which cgroups and resctrl groups are to be made (lifecycle.create)
 made, init is born        state.json.new: what was made, and init; not its status, which is `creating` still
-init is ready             renamed to state.json: `created`, or `running`
+init is ready             takes the place of state.json: `created`, or `running`
 """
 
 from __future__ import annotations
@@ -56,14 +56,13 @@ class Making(Notes):
         record, manager = self.container.record, self.box.manager
         if manager is not None:
             manager.release()
+        self.container.publish()
         cgroup = recorded(manager)  # it may have turned out that there is no mark
         if cgroup != record["cgroup"] or "resctrl" in record:
             record["cgroup"] = cgroup
             if "resctrl" in record:
                 record["resctrl"]["wanted"] = []
-            self.container.dump()
-            self.container.save_ahead()
-        self.container.publish()
+            self.container.save()  # not before: until then state.json.new alone says what was made
 
     def end(self) -> None:
         log.phase("hand over what the caller asked for")
