@@ -11,7 +11,6 @@ Sources: deb-control(5), dpkg-deb(1), reproducible-builds.org/specs/source-date-
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,7 @@ Maintainer: The ocirt authors <ocirt@localhost>
 Section: admin
 Priority: optional
 Installed-Size: {size}
-Depends: libc6 (>= {libc}), python3 (>= {python}), python3 (<< {next_python})
+Depends: python3 (>= {python}), python3 (<< {next_python})
 Recommends: python3-jeepney
 Suggests: criu, uidmap
 Description: OCI low-level container runtime in Python
@@ -41,23 +40,15 @@ Description: OCI low-level container runtime in Python
 
 def control(root: Path) -> str:
     """The package's control file."""
-    launcher = (root / "usr/bin/ocirt").read_bytes()
     major, minor = sys.version_info[:2]
     files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
     return CONTROL.format(
         version=__version__,
         architecture=output("dpkg", "--print-architecture"),
         size=sum(-(-path.stat().st_size // 1024) for path in files),
-        libc=newest_symbol(launcher),
         python=f"{major}.{minor}",
         next_python=f"{major}.{minor + 1}",
     )
-
-
-def newest_symbol(executable: bytes) -> str:
-    """The version of glibc whose symbols it needs.  Raises ValueError where it needs none: no native launcher."""
-    versions = [tuple(map(int, found.split(b"."))) for found in re.findall(rb"\0GLIBC_([0-9.]+)(?=\0)", executable)]
-    return ".".join(map(str, max(versions)))
 
 
 def output(*command: str) -> str:

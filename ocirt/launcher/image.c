@@ -31,15 +31,16 @@
 #define MEMORY (1200 << 20)
 #else
 #define ALIGNMENT GRAIN
-#define MEMORY (64 << 20)
+#define MEMORY (32 << 20)
 #endif
 
-extern char __data_start[]; /* of the linker */
-extern char *__progname;    /* of the C library */
+extern char __data_start[], __bss_start[]; /* of the linker */
+extern char end_of_data[], end_of_bss[];   /* end.c */
 
 /* Last in the executable, so that what is not used of it need not be in the image. */
 static char memory[MEMORY] __attribute__((section(".image,\"aw\",@nobits#"), aligned(PAGE)));
 static char *unused = memory;
+static int making;  /* the image: its memory is ours */
 static int revived; /* this process began with an image: saved as 1 */
 
 /* A part of it. */
@@ -61,7 +62,7 @@ struct place {
     uint32_t owner, index, size, offset;
 };
 
-static struct place *places;
+static const struct place *places;
 static size_t place_count;
 static uint32_t owner, taken[OWNERS]; /* the module for which memory is taken; how many blocks each has had */
 
@@ -118,7 +119,7 @@ static struct block *place_of(uint32_t index, size_t size)
     size_t low = 0, high = place_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        struct place *at = &places[middle];
+        const struct place *at = &places[middle];
         if (at->owner == owner && at->index == index)
             return size <= at->size ? (struct block *)(memory + at->offset) : NULL;
         if (at->owner < owner || (at->owner == owner && at->index < index))
@@ -131,7 +132,7 @@ static struct block *place_of(uint32_t index, size_t size)
 
 void *__wrap_malloc(size_t size)
 {
-    if (revived)
+    if (!making)
         return __real_malloc(size);
     size = (size + GRAIN - 1) & ~(size_t)(GRAIN - 1);
     uint32_t index = taken[owner]++;
@@ -151,7 +152,7 @@ void *__wrap_malloc(size_t size)
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    if (revived)
+    if (!making)
         return __real_calloc(count, size);
     if (size != 0 && count > SIZE_MAX / size)
         return NULL;
@@ -168,7 +169,7 @@ void __wrap_free(void *old)
 {
     if (!is_taken(old)) {
         __real_free(old);
-    } else if (!revived && ALIGNMENT != PAGE) {
+    } else if (making && ALIGNMENT != PAGE) {
         struct block *block = block_of(old), **at = bin(block->size);
         block->next = *at;
         *at = block;
@@ -190,7 +191,7 @@ void *__wrap_realloc(void *old, size_t size)
 /* A thread's name is its address, and locks note it. */
 pthread_t __wrap_pthread_self(void)
 {
-    return revived ? __real_pthread_self() : 1;
+    return making ? 1 : __real_pthread_self();
 }
 
 static void *take_block(void *context, size_t size)
@@ -220,7 +221,7 @@ static void give_block_back(void *context, void *old)
 /* What the interpreter cuts small objects from, and its stack. */
 static void *new_arena(void *context, size_t size)
 {
-    if (!revived)
+    if (making)
         return __wrap_malloc(size);
     void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return made == MAP_FAILED ? NULL : made;
@@ -256,20 +257,37 @@ static void let_python_keep_memory(void)
         PyMem_SetAllocator(small_objects[i], &allocators_of_python[i]);
 }
 
-/* Standard input begins with the size of what has a place, the number of places, and the places.  The rest begins on a
-   large page: the kernel can map one as a whole while nothing on it is written to. */
-static int read_places(void)
+/* All of standard input, without stdio, which would take memory and leave there what happened to come at once; NULL when
+   it cannot be read. */
+static const char *read_input(size_t *size)
 {
-    uint64_t numbers[2];
-    if (fread(numbers, sizeof *numbers, 2, stdin) != 2)
-        return -1;
-    size_t size = numbers[1] * sizeof *places;
-    places = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (places == MAP_FAILED || fread(places, 1, size, stdin) != size)
-        return -1;
-    place_count = numbers[1];
-    unused = (char *)(((uintptr_t)memory + numbers[0] + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1));
-    return 0;
+    char *input = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *size = 0;
+    for (ssize_t got = 1; got > 0; *size += (size_t)got)
+        if (input == MAP_FAILED || (got = read(STDIN_FILENO, input + *size, MEMORY - *size)) < 0)
+            return NULL;
+    return input;
+}
+
+/* From here on memory is ours.  The input is the size of what has a place, the number of places, the places; and code,
+   which is returned with its size.  What has no place begins on a large page: the kernel can map one as a whole while
+   nothing on it is written to.  NULL when the input is not like that. */
+static const char *begin_image(size_t *size)
+{
+    uint64_t placed_and_count[2];
+    const char *input = read_input(size);
+    if (input == NULL || *size < sizeof placed_and_count)
+        return NULL;
+    memcpy(placed_and_count, input, sizeof placed_and_count);
+    *size -= sizeof placed_and_count;
+    place_count = placed_and_count[1];
+    if (placed_and_count[0] > sizeof memory || place_count > *size / sizeof *places)
+        return NULL;
+    places = (const struct place *)(input + sizeof placed_and_count);
+    *size -= place_count * sizeof *places;
+    unused = (char *)(((uintptr_t)memory + placed_and_count[0] + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1));
+    making = 1;
+    return (const char *)(places + place_count);
 }
 
 /* allocate_for(number): what is allocated from here on is this owner's. */
@@ -284,7 +302,20 @@ static PyObject *allocate_for(PyObject *module, PyObject *number)
     Py_RETURN_NONE;
 }
 
-/* Write the image to standard output: the address where it begins, and the data from there on. */
+static void write_piece(char *start, char *end)
+{
+    uint64_t head[] = {(uintptr_t)start, (uint64_t)(end - start)};
+    if (write(STDOUT_FILENO, head, sizeof head) != sizeof head)
+        _exit(1);
+    while (start < end) {
+        ssize_t written = write(STDOUT_FILENO, start, (size_t)(end - start));
+        if (written <= 0)
+            _exit(1);
+        start += written;
+    }
+}
+
+/* Write the image to standard output, in pieces: the address and the size of each, and its data. */
 static _Noreturn void save_image(void)
 {
     PyThread_tss_delete(&_PyRuntime.gilstate.autoTSSkey);
@@ -292,19 +323,12 @@ static _Noreturn void save_image(void)
     PyType_ClearCache(); /* or the names of what it forgets, which lie anywhere, would be written to */
     let_python_keep_memory();
     places = NULL;
-    environ = NULL; /* this and the next lines: the dynamic linker fills them in */
-    __progname = NULL;
-    stdin = stdout = stderr = NULL;
+    making = 0;
     revived = 1;
-    char *start = __data_start;
-    if (write(STDOUT_FILENO, &start, sizeof start) != sizeof start)
-        _exit(1);
-    while (start < unused) {
-        ssize_t written = write(STDOUT_FILENO, start, (size_t)(unused - start));
-        if (written <= 0)
-            _exit(1);
-        start += written;
-    }
+    write_piece(__data_start, end_of_data);
+    write_piece((char *)&_PyRuntime, (char *)(&_PyRuntime + 1)); /* a section of its own */
+    write_piece(__bss_start, end_of_bss);
+    write_piece(memory, unused);
     _exit(0);
 }
 

@@ -23,6 +23,22 @@ extern int _PySignal_Init(int install_signal_handlers); /* part of the initialis
 extern PyStatus _Py_InitializeMain(void);
 extern int __real__Py_Deepfreeze_Init(void);
 
+/* A static executable cannot load a C module, which would come with a C library of its own. */
+void *__wrap_dlopen(const char *path, int flags)
+{
+    return NULL;
+}
+
+void *__wrap_dlsym(void *library, const char *name)
+{
+    return NULL;
+}
+
+char *__wrap_dlerror(void)
+{
+    return "ocirt's native launcher loads no C modules: `make install NATIVE=no` makes one that does";
+}
+
 /* The strings in the code of Python's frozen modules, which lie far apart: put off until complete(), or they were those
    that all modules use. */
 int __wrap__Py_Deepfreeze_Init(void)
@@ -111,11 +127,11 @@ static void initialise(void)
         check(PyStatus_Error("no signals"));
 }
 
-/* Execute boot.py, whose code stands on standard input with the names it finds defined. */
-static void import_modules(void)
+/* Execute boot.py: its code, with the names it finds defined, is what was marshalled. */
+static void import_modules(const char *marshalled, size_t size)
 {
     PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
-    PyObject *read = PyMarshal_ReadObjectFromFile(stdin), *boot, *names;
+    PyObject *read = PyMarshal_ReadObjectFromString(marshalled, (Py_ssize_t)size), *boot, *names;
     if (read == NULL || !PyArg_ParseTuple(read, "OO!", &boot, &PyDict_Type, &names)
         || PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) < 0
         || PyDict_Update(globals, names) < 0 || PyEval_EvalCode(boot, globals, globals) == NULL) {
@@ -142,10 +158,12 @@ static int set_arguments(int argc, char **argv)
 int main(int argc, char **argv)
 {
     if (!revived) {
-        if (read_places() < 0)
-            _exit(1);
+        size_t size;
+        const char *marshalled = begin_image(&size);
+        if (marshalled == NULL)
+            return 1;
         initialise();
-        import_modules();
+        import_modules(marshalled, size);
         save_image();
     }
     protect_executable(argv);

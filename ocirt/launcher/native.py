@@ -34,16 +34,18 @@ sys.path.insert(0, str(HERE.parents[1]))
 from ocirt.launcher import placement, write  # noqa: E402
 
 NOT_HERE = 3
-# What Debian's built-in modules need; static, for every start would load the others.
-LIBRARIES = ("-Wl,-Bstatic", "-lz", "-lexpat", "-Wl,-Bdynamic", "-lm", "-ldl")
-# At fixed addresses, without gaps; C modules find the interpreter in us; its memory is ours (image.c).
-OURS = ("malloc", "calloc", "realloc", "free", "pthread_self", "_Py_Deepfreeze_Init")
-LAYOUT = ("-no-pie", "-s", "-Wl,-z,noseparate-code", "-Wl,--export-dynamic")
-OPTIONS = ("-O2", *LAYOUT, *(f"-Wl,--wrap={name}" for name in OURS))
+# What Debian's built-in modules need.
+LIBRARIES = ("-lz", "-lexpat")
+# What is ours in place of theirs: see image.c and native.c.
+OURS = ("malloc", "calloc", "realloc", "free", "pthread_self", "_Py_Deepfreeze_Init", "dlopen", "dlsym", "dlerror")
+# At fixed addresses, without gaps, and with nothing to link when it starts.
+LAYOUT = ("-static", "-no-pie", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
+OPTIONS = ("-O2", "-DNDEBUG", *LAYOUT, *(f"-Wl,--wrap={name}" for name in OURS))
 LOADER = "ocirt.launcher.loader"
 LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
 ENCODINGS = ("encodings", "encodings.aliases", "encodings.utf_8")
+PIECE = 16  # bytes before each piece of an image: address and size
 LOADED, WRITABLE = 1, 2  # PT_LOAD and PF_W of elf(5)
 PROTECTIONS = ("ro-shared-page", "independent-data-copy")  # of the executable: see protect.c
 
@@ -148,7 +150,7 @@ def build(boot: bytes, executable: Path, *options: str) -> None:
         interpreter = Path(work, "interpreter")
         compile_c(interpreter, *options)
         image = image_of(interpreter, boot)
-        write.replace(executable, with_data(interpreter.read_bytes(), *image), 0o755)
+        write.replace(executable, with_data(interpreter.read_bytes(), image), 0o755)
 
 
 def compile_c(executable: Path, *options: str) -> None:
@@ -164,16 +166,18 @@ def compile_c(executable: Path, *options: str) -> None:
     inputs = [HERE / "native.c", directory / library()]
     include = f"-I{sysconfig.get_path('include')}"
     command: list[str | Path] = [*compiler, *OPTIONS, *options, include, *defines]
-    command += [*inputs, *LIBRARIES, "-o", executable]
-    if subprocess.run(command, check=False).returncode:  # no libc6-dev, no static zlib: its own lines say which
+    command += [*inputs, *LIBRARIES, HERE / "end.c", "-lm", "-o", executable]
+    ran = subprocess.run(command, check=False, stderr=subprocess.PIPE)
+    if ran.returncode:  # no libc6-dev, no static zlib: its own lines say which
+        sys.stderr.buffer.write(ran.stderr)
         raise NotHere("the C compiler failed")
 
 
-def image_of(interpreter: Path, boot: bytes) -> tuple[int, bytes]:
-    """The interpreter's data after it has executed boot, and the address where they begin.
+def image_of(interpreter: Path, boot: bytes) -> bytes:
+    """The interpreter's data after it has executed boot, as save_image() writes them.
 
-    Raises NotHere when they hold something of the process they were made in, such as a pointer into a library: that
-    would be another in each.
+    Raises NotHere when they hold something of the process they were made in, such as a pointer to its stack: that would
+    be another in each.
     """
     first = made_image(interpreter, boot)
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
@@ -185,7 +189,7 @@ def image_of(interpreter: Path, boot: bytes) -> tuple[int, bytes]:
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
     if first != second:
         raise NotHere("no two images of the interpreter are the same")
-    return struct.unpack_from("P", first)[0], first[struct.calcsize("P") :]
+    return first
 
 
 def made_image(interpreter: Path, boot: bytes) -> bytes:
@@ -196,14 +200,20 @@ def made_image(interpreter: Path, boot: bytes) -> bytes:
     return made.stdout
 
 
-def with_data(executable: bytes, address: int, data: bytes) -> bytes:
-    """The executable with these data from this address on.  They are in the last of its segments (elf(5)); what follows
-    in the file, for debuggers, goes."""
-    made = bytearray(executable)
-    header, offset, start = data_segment(made)
-    made[offset + address - start :] = data
-    length = len(made) - offset
-    struct.pack_into("<QQ", made, header + 32, length, length)
+def with_data(executable: bytes, image: bytes) -> bytes:
+    """The executable with the image's pieces as its data.  They are in the last of its segments (elf(5)); what follows
+    in the file, for debuggers, goes.  What belongs to the C library stays as it was linked."""
+    header, offset, start = data_segment(executable)
+    (size,) = struct.unpack_from("<Q", executable, header + 32)
+    made = bytearray(executable[: offset + size])
+    at = 0
+    while at < len(image):
+        address, size = struct.unpack_from("QQ", image, at)
+        piece = image[at + PIECE : at + PIECE + size]
+        made += bytes(max(0, offset + address - start + size - len(made)))
+        made[offset + address - start : offset + address - start + size] = piece
+        at += PIECE + size
+    struct.pack_into("<Q", made, header + 32, len(made) - offset)
     struct.pack_into("<Q", made, 40, 0)  # no table of sections
     struct.pack_into("<HH", made, 60, 0, 0)
     return bytes(made)

@@ -33,8 +33,8 @@ main()
 """
 # What a waiting init maps of the host's files.  A container needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE in the
 # machine's own user namespace to open them (proc_pid_map_files(5)).  This list may only become shorter.
-MAPPED = {"ld-linux-x86-64", "libc", "libm", "LC_CTYPE", "gconv-modules.cache"}
-PORTABLE_MAPPED = MAPPED | {"libffi", "libz", "libexpat"}
+MAPPED: set[str] = set()
+PORTABLE_MAPPED = {"ld-linux-x86-64", "libc", "libm", "LC_CTYPE", "gconv-modules.cache", "libffi", "libz", "libexpat"}
 PORTABLE_MAPPED |= {f"{module}.cpython-311-x86_64-linux-gnu" for module in ("_ctypes", "_json")}
 
 
