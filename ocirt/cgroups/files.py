@@ -138,7 +138,7 @@ def _open_if_there(name: str, parent: int) -> int:
 def missing_directories(directory: str, there: Container[str] = ()) -> list[str]:
     """What make_directories() would make now, parents first.  there: what need not be looked for."""
     missing: list[str] = []
-    while directory not in there and not os.path.exists(directory) and len(missing) < MOST_LEVELS:
+    while directory not in there and not os.access(directory, os.F_OK) and len(missing) < MOST_LEVELS:
         missing.append(directory)
         directory = directory.rpartition("/")[0]
     return missing[::-1]

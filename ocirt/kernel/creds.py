@@ -59,7 +59,7 @@ def read_bounding(among: int = 2**64 - 1) -> int:
 
 def drop_bounding(capability: int) -> None:
     """PR_CAPBSET_DROP; needs CAP_SETPCAP."""
-    prctl(f"PR_CAPBSET_DROP {capability}", f.PR_CAPBSET_DROP, capability)
+    syscall("prctl", numbers.prctl, f.PR_CAPBSET_DROP, capability, detail=lambda: f"PR_CAPBSET_DROP {capability}")
 
 
 def clear_ambient() -> None:
