@@ -10,30 +10,33 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
-    Tables = dict[str, tuple[tuple[Any, ...], ...]]
-    Members = tuple[Sequence[tuple[Any, ...]], dict[str, tuple[Any, ...]]]  # the rows of plain ones, of views by name
+    # Members that are one value: name here, in JSON, default; arrays of scalars: both names; what is made when it is
+    # asked for: name here -> function of _MAKERS, name in JSON, what else the function takes.
+    Members = tuple[tuple[tuple[str, str, object], ...], tuple[tuple[str, str], ...], dict[str, tuple[Any, ...]]]
 
 
 class View:
     """A part of config.json.  raw: the object as read; at: its JSON pointer.
 
-    Plain members are attributes from the start.  Those that are views themselves are made when they are first asked
-    for: a miss costs 2 us, more than reading ten plain members.
+    Plain members are attributes from the start.  Maps and those that are views themselves are made when they are first
+    asked for: a miss costs 2 us, more than reading ten plain members.
     """
 
     raw: dict[str, Any]
     at: str
 
-    def __init__(self, value: dict[str, Any], at: str = "", members: Members = ((), {})) -> None:
+    def __init__(self, value: dict[str, Any], at: str = "", members: Members = ((), (), {})) -> None:
         mine = self.__dict__
         mine["raw"] = value
         mine["at"] = at
-        plain, mine["_views"] = members
-        for name, kind, *more in plain:
-            mine[name] = _KINDS[kind](self, *more)
+        values, scalars, mine["_views"] = members
+        for name, key, default in values:
+            mine[name] = value.get(key, default)
+        for name, key in scalars:
+            mine[name] = tuple(value.get(key, ()))
 
     def has(self, name: str) -> bool:
         """Whether the JSON member called name is present."""
@@ -44,42 +47,26 @@ class View:
         def __getattr__(self, name: str) -> Any:
             if name not in self._views:
                 raise AttributeError(f"config.json has no {name} here")
-            kind, *more = self._views[name]
-            found = self.__dict__[name] = _KINDS[kind](self, *more)
+            maker, *more = self._views[name]
+            found = self.__dict__[name] = _MAKERS[maker](self, *more)
             return found
 
         def __setattr__(self, name: str, value: object) -> None:
             raise AttributeError(f"{name} is read-only")
 
 
-def _kind(name: str) -> Callable[..., View]:
-    """What makes a view of this kind of a value and a pointer."""
-    found: Callable[..., View] | None = globals().get(name)
-    if found is None:
-        rows = _MEMBERS[name]
-        members = [row for row in rows if row[1] in _PLAIN], {row[0]: row[1:] for row in rows if row[1] not in _PLAIN}
-
-        def found(value: dict[str, Any], at: str = "") -> View:
-            return View(value, at, members)
-
-        globals()[name] = found
-    return found
-
-
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
+        """What makes a view of this kind of a value and a pointer, in place of the class."""
         if name not in _MEMBERS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return _kind(name)
 
+        def made(value: dict[str, Any], at: str = "") -> View:
+            return View(value, at, _MEMBERS[name])
 
-def _value(view: View, name: str, default: object = None) -> Any:
-    return view.raw.get(name, default)
-
-
-def _scalars(view: View, name: str) -> tuple[Any, ...]:
-    return tuple(view.raw.get(name, ()))
+        globals()[name] = made
+        return made
 
 
 def _map(view: View, name: str) -> dict[str, Any]:
@@ -89,31 +76,28 @@ def _map(view: View, name: str) -> dict[str, Any]:
 
 def _view(view: View, name: str, kind: str, default: dict[str, Any] | None = None) -> View | None:
     value = view.raw.get(name, default)
-    return None if value is None else _kind(kind)(value, f"{view.at}/{name}")
+    return None if value is None else View(value, f"{view.at}/{name}", _MEMBERS[kind])
 
 
 def _views(view: View, name: str, kind: str) -> tuple[View, ...]:
     items = view.raw.get(name)
     if not items:
         return ()
-    made = _kind(kind)
-    return tuple([made(item, f"{view.at}/{name}/{i}") for i, item in enumerate(items)])
+    members = _MEMBERS[kind]
+    return tuple([View(item, f"{view.at}/{name}/{i}", members) for i, item in enumerate(items)])
 
 
 def _view_map(view: View, name: str, kind: str, names: tuple[str, ...] | None = None) -> dict[str, View]:
     """names: the only ones that count; None when every name does."""
-    made = _kind(kind)
+    members = _MEMBERS[kind]
     return {
-        key: made(item, f"{view.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"))
+        key: View(item, f"{view.at}/{name}/" + key.replace("~", "~0").replace("/", "~1"), members)
         for key, item in view.raw.get(name, {}).items()
         if names is None or key in names
     }
 
 
-_PLAIN = ("value", "scalars", "map")
-_KINDS: dict[str, Callable[..., Any]] = {
-    "value": _value,
-    "scalars": _scalars,
+_MAKERS: dict[str, Callable[..., Any]] = {
     "map": _map,
     "view": _view,
     "views": _views,
@@ -415,258 +399,480 @@ if TYPE_CHECKING:
         linux: Linux | None
 
 
-_MEMBERS: Tables = {
+_MEMBERS: dict[str, Members] = {
     "Root": (
-        ("path", "value", "path"),
-        ("readonly", "value", "readonly"),
+        (
+            ("path", "path", None),
+            ("readonly", "readonly", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "IdMapping": (
-        ("container_id", "value", "containerID"),
-        ("host_id", "value", "hostID"),
-        ("size", "value", "size"),
+        (
+            ("container_id", "containerID", None),
+            ("host_id", "hostID", None),
+            ("size", "size", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Mount": (
-        ("destination", "value", "destination"),
-        ("source", "value", "source"),
-        ("type", "value", "type"),
-        ("options", "scalars", "options"),
-        ("uid_mappings", "views", "uidMappings", "IdMapping"),
-        ("gid_mappings", "views", "gidMappings", "IdMapping"),
+        (
+            ("destination", "destination", None),
+            ("source", "source", None),
+            ("type", "type", None),
+        ),
+        (
+            ("options", "options"),
+        ),
+        {
+            "uid_mappings": ("views", "uidMappings", "IdMapping"),
+            "gid_mappings": ("views", "gidMappings", "IdMapping"),
+        },
     ),
     "ConsoleSize": (
-        ("height", "value", "height"),
-        ("width", "value", "width"),
+        (
+            ("height", "height", None),
+            ("width", "width", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "User": (
-        ("uid", "value", "uid", 0),
-        ("gid", "value", "gid", 0),
-        ("umask", "value", "umask"),
-        ("additional_gids", "scalars", "additionalGids"),
+        (
+            ("uid", "uid", 0),
+            ("gid", "gid", 0),
+            ("umask", "umask", None),
+        ),
+        (
+            ("additional_gids", "additionalGids"),
+        ),
+        {
+        },
     ),
     "Capabilities": (
-        ("bounding", "scalars", "bounding"),
-        ("effective", "scalars", "effective"),
-        ("permitted", "scalars", "permitted"),
-        ("inheritable", "scalars", "inheritable"),
-        ("ambient", "scalars", "ambient"),
+        (
+        ),
+        (
+            ("bounding", "bounding"),
+            ("effective", "effective"),
+            ("permitted", "permitted"),
+            ("inheritable", "inheritable"),
+            ("ambient", "ambient"),
+        ),
+        {
+        },
     ),
     "Rlimit": (
-        ("type", "value", "type"),
-        ("soft", "value", "soft"),
-        ("hard", "value", "hard"),
+        (
+            ("type", "type", None),
+            ("soft", "soft", None),
+            ("hard", "hard", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Scheduler": (
-        ("policy", "value", "policy"),
-        ("nice", "value", "nice"),
-        ("priority", "value", "priority"),
-        ("flags", "scalars", "flags"),
-        ("runtime", "value", "runtime"),
-        ("deadline", "value", "deadline"),
-        ("period", "value", "period"),
+        (
+            ("policy", "policy", None),
+            ("nice", "nice", None),
+            ("priority", "priority", None),
+            ("runtime", "runtime", None),
+            ("deadline", "deadline", None),
+            ("period", "period", None),
+        ),
+        (
+            ("flags", "flags"),
+        ),
+        {
+        },
     ),
     "IoPriority": (
-        ("class_", "value", "class"),
-        ("priority", "value", "priority"),
+        (
+            ("class_", "class", None),
+            ("priority", "priority", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "ExecCpuAffinity": (
-        ("initial", "value", "initial"),
-        ("final", "value", "final"),
+        (
+            ("initial", "initial", None),
+            ("final", "final", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Process": (
-        ("terminal", "value", "terminal"),
-        ("console_size", "view", "consoleSize", "ConsoleSize"),
-        ("cwd", "value", "cwd"),
-        ("env", "scalars", "env"),
-        ("args", "scalars", "args"),
-        ("user", "view", "user", "User", {}),
-        ("capabilities", "view", "capabilities", "Capabilities"),
-        ("no_new_privileges", "value", "noNewPrivileges"),
-        ("rlimits", "views", "rlimits", "Rlimit"),
-        ("oom_score_adj", "value", "oomScoreAdj"),
-        ("apparmor_profile", "value", "apparmorProfile"),
-        ("selinux_label", "value", "selinuxLabel"),
-        ("scheduler", "view", "scheduler", "Scheduler"),
-        ("io_priority", "view", "ioPriority", "IoPriority"),
-        ("exec_cpu_affinity", "view", "execCPUAffinity", "ExecCpuAffinity"),
+        (
+            ("terminal", "terminal", None),
+            ("cwd", "cwd", None),
+            ("no_new_privileges", "noNewPrivileges", None),
+            ("oom_score_adj", "oomScoreAdj", None),
+            ("apparmor_profile", "apparmorProfile", None),
+            ("selinux_label", "selinuxLabel", None),
+        ),
+        (
+            ("env", "env"),
+            ("args", "args"),
+        ),
+        {
+            "console_size": ("view", "consoleSize", "ConsoleSize"),
+            "user": ("view", "user", "User", {}),
+            "capabilities": ("view", "capabilities", "Capabilities"),
+            "rlimits": ("views", "rlimits", "Rlimit"),
+            "scheduler": ("view", "scheduler", "Scheduler"),
+            "io_priority": ("view", "ioPriority", "IoPriority"),
+            "exec_cpu_affinity": ("view", "execCPUAffinity", "ExecCpuAffinity"),
+        },
     ),
     "Hook": (
-        ("path", "value", "path"),
-        ("args", "scalars", "args"),
-        ("env", "scalars", "env"),
-        ("timeout", "value", "timeout"),
+        (
+            ("path", "path", None),
+            ("timeout", "timeout", None),
+        ),
+        (
+            ("args", "args"),
+            ("env", "env"),
+        ),
+        {
+        },
     ),
     "Hooks": (
-        ("prestart", "views", "prestart", "Hook"),
-        ("create_runtime", "views", "createRuntime", "Hook"),
-        ("create_container", "views", "createContainer", "Hook"),
-        ("start_container", "views", "startContainer", "Hook"),
-        ("poststart", "views", "poststart", "Hook"),
-        ("poststop", "views", "poststop", "Hook"),
+        (
+        ),
+        (
+        ),
+        {
+            "prestart": ("views", "prestart", "Hook"),
+            "create_runtime": ("views", "createRuntime", "Hook"),
+            "create_container": ("views", "createContainer", "Hook"),
+            "start_container": ("views", "startContainer", "Hook"),
+            "poststart": ("views", "poststart", "Hook"),
+            "poststop": ("views", "poststop", "Hook"),
+        },
     ),
     "Namespace": (
-        ("type", "value", "type"),
-        ("path", "value", "path"),
+        (
+            ("type", "type", None),
+            ("path", "path", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "TimeOffset": (
-        ("secs", "value", "secs", 0),
-        ("nanosecs", "value", "nanosecs", 0),
+        (
+            ("secs", "secs", 0),
+            ("nanosecs", "nanosecs", 0),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Device": (
-        ("type", "value", "type"),
-        ("path", "value", "path"),
-        ("major", "value", "major"),
-        ("minor", "value", "minor"),
-        ("file_mode", "value", "fileMode"),
-        ("uid", "value", "uid"),
-        ("gid", "value", "gid"),
+        (
+            ("type", "type", None),
+            ("path", "path", None),
+            ("major", "major", None),
+            ("minor", "minor", None),
+            ("file_mode", "fileMode", None),
+            ("uid", "uid", None),
+            ("gid", "gid", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "NetDevice": (
-        ("name", "value", "name"),
+        (
+            ("name", "name", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "DeviceCgroup": (
-        ("allow", "value", "allow"),
-        ("type", "value", "type"),
-        ("major", "value", "major"),
-        ("minor", "value", "minor"),
-        ("access", "value", "access"),
+        (
+            ("allow", "allow", None),
+            ("type", "type", None),
+            ("major", "major", None),
+            ("minor", "minor", None),
+            ("access", "access", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Memory": (
-        ("limit", "value", "limit"),
-        ("reservation", "value", "reservation"),
-        ("swap", "value", "swap"),
-        ("kernel", "value", "kernel"),
-        ("kernel_tcp", "value", "kernelTCP"),
-        ("swappiness", "value", "swappiness"),
-        ("disable_oom_killer", "value", "disableOOMKiller"),
-        ("use_hierarchy", "value", "useHierarchy"),
-        ("check_before_update", "value", "checkBeforeUpdate"),
+        (
+            ("limit", "limit", None),
+            ("reservation", "reservation", None),
+            ("swap", "swap", None),
+            ("kernel", "kernel", None),
+            ("kernel_tcp", "kernelTCP", None),
+            ("swappiness", "swappiness", None),
+            ("disable_oom_killer", "disableOOMKiller", None),
+            ("use_hierarchy", "useHierarchy", None),
+            ("check_before_update", "checkBeforeUpdate", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Cpu": (
-        ("shares", "value", "shares"),
-        ("quota", "value", "quota"),
-        ("burst", "value", "burst"),
-        ("period", "value", "period"),
-        ("realtime_runtime", "value", "realtimeRuntime"),
-        ("realtime_period", "value", "realtimePeriod"),
-        ("cpus", "value", "cpus"),
-        ("mems", "value", "mems"),
-        ("idle", "value", "idle"),
+        (
+            ("shares", "shares", None),
+            ("quota", "quota", None),
+            ("burst", "burst", None),
+            ("period", "period", None),
+            ("realtime_runtime", "realtimeRuntime", None),
+            ("realtime_period", "realtimePeriod", None),
+            ("cpus", "cpus", None),
+            ("mems", "mems", None),
+            ("idle", "idle", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Pids": (
-        ("limit", "value", "limit"),
+        (
+            ("limit", "limit", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "WeightDevice": (
-        ("major", "value", "major"),
-        ("minor", "value", "minor"),
-        ("weight", "value", "weight"),
-        ("leaf_weight", "value", "leafWeight"),
+        (
+            ("major", "major", None),
+            ("minor", "minor", None),
+            ("weight", "weight", None),
+            ("leaf_weight", "leafWeight", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "ThrottleDevice": (
-        ("major", "value", "major"),
-        ("minor", "value", "minor"),
-        ("rate", "value", "rate"),
+        (
+            ("major", "major", None),
+            ("minor", "minor", None),
+            ("rate", "rate", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "BlockIo": (
-        ("weight", "value", "weight"),
-        ("leaf_weight", "value", "leafWeight"),
-        ("weight_device", "views", "weightDevice", "WeightDevice"),
-        ("throttle_read_bps_device", "views", "throttleReadBpsDevice", "ThrottleDevice"),
-        ("throttle_write_bps_device", "views", "throttleWriteBpsDevice", "ThrottleDevice"),
-        ("throttle_read_iops_device", "views", "throttleReadIOPSDevice", "ThrottleDevice"),
-        ("throttle_write_iops_device", "views", "throttleWriteIOPSDevice", "ThrottleDevice"),
+        (
+            ("weight", "weight", None),
+            ("leaf_weight", "leafWeight", None),
+        ),
+        (
+        ),
+        {
+            "weight_device": ("views", "weightDevice", "WeightDevice"),
+            "throttle_read_bps_device": ("views", "throttleReadBpsDevice", "ThrottleDevice"),
+            "throttle_write_bps_device": ("views", "throttleWriteBpsDevice", "ThrottleDevice"),
+            "throttle_read_iops_device": ("views", "throttleReadIOPSDevice", "ThrottleDevice"),
+            "throttle_write_iops_device": ("views", "throttleWriteIOPSDevice", "ThrottleDevice"),
+        },
     ),
     "HugepageLimit": (
-        ("page_size", "value", "pageSize"),
-        ("limit", "value", "limit"),
+        (
+            ("page_size", "pageSize", None),
+            ("limit", "limit", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "InterfacePriority": (
-        ("name", "value", "name"),
-        ("priority", "value", "priority"),
+        (
+            ("name", "name", None),
+            ("priority", "priority", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Network": (
-        ("class_id", "value", "classID"),
-        ("priorities", "views", "priorities", "InterfacePriority"),
+        (
+            ("class_id", "classID", None),
+        ),
+        (
+        ),
+        {
+            "priorities": ("views", "priorities", "InterfacePriority"),
+        },
     ),
     "Rdma": (
-        ("hca_handles", "value", "hcaHandles"),
-        ("hca_objects", "value", "hcaObjects"),
+        (
+            ("hca_handles", "hcaHandles", None),
+            ("hca_objects", "hcaObjects", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Resources": (
-        ("devices", "views", "devices", "DeviceCgroup"),
-        ("memory", "view", "memory", "Memory"),
-        ("cpu", "view", "cpu", "Cpu"),
-        ("pids", "view", "pids", "Pids"),
-        ("block_io", "view", "blockIO", "BlockIo"),
-        ("hugepage_limits", "views", "hugepageLimits", "HugepageLimit"),
-        ("network", "view", "network", "Network"),
-        ("rdma", "view_map", "rdma", "Rdma"),
-        ("unified", "map", "unified"),
+        (
+        ),
+        (
+        ),
+        {
+            "devices": ("views", "devices", "DeviceCgroup"),
+            "memory": ("view", "memory", "Memory"),
+            "cpu": ("view", "cpu", "Cpu"),
+            "pids": ("view", "pids", "Pids"),
+            "block_io": ("view", "blockIO", "BlockIo"),
+            "hugepage_limits": ("views", "hugepageLimits", "HugepageLimit"),
+            "network": ("view", "network", "Network"),
+            "rdma": ("view_map", "rdma", "Rdma"),
+            "unified": ("map", "unified"),
+        },
     ),
     "SyscallArg": (
-        ("index", "value", "index"),
-        ("value", "value", "value"),
-        ("value_two", "value", "valueTwo", 0),
-        ("op", "value", "op"),
+        (
+            ("index", "index", None),
+            ("value", "value", None),
+            ("value_two", "valueTwo", 0),
+            ("op", "op", None),
+        ),
+        (
+        ),
+        {
+        },
     ),
     "Syscall": (
-        ("names", "scalars", "names"),
-        ("action", "value", "action"),
-        ("errno_ret", "value", "errnoRet"),
-        ("args", "views", "args", "SyscallArg"),
+        (
+            ("action", "action", None),
+            ("errno_ret", "errnoRet", None),
+        ),
+        (
+            ("names", "names"),
+        ),
+        {
+            "args": ("views", "args", "SyscallArg"),
+        },
     ),
     "Seccomp": (
-        ("default_action", "value", "defaultAction"),
-        ("default_errno_ret", "value", "defaultErrnoRet"),
-        ("architectures", "scalars", "architectures"),
-        ("flags", "scalars", "flags"),
-        ("listener_path", "value", "listenerPath"),
-        ("listener_metadata", "value", "listenerMetadata"),
-        ("syscalls", "views", "syscalls", "Syscall"),
+        (
+            ("default_action", "defaultAction", None),
+            ("default_errno_ret", "defaultErrnoRet", None),
+            ("listener_path", "listenerPath", None),
+            ("listener_metadata", "listenerMetadata", None),
+        ),
+        (
+            ("architectures", "architectures"),
+            ("flags", "flags"),
+        ),
+        {
+            "syscalls": ("views", "syscalls", "Syscall"),
+        },
     ),
     "IntelRdt": (
-        ("clos_id", "value", "closID"),
-        ("schemata", "scalars", "schemata"),
-        ("l3_cache_schema", "value", "l3CacheSchema"),
-        ("mem_bw_schema", "value", "memBwSchema"),
-        ("enable_monitoring", "value", "enableMonitoring"),
+        (
+            ("clos_id", "closID", None),
+            ("l3_cache_schema", "l3CacheSchema", None),
+            ("mem_bw_schema", "memBwSchema", None),
+            ("enable_monitoring", "enableMonitoring", None),
+        ),
+        (
+            ("schemata", "schemata"),
+        ),
+        {
+        },
     ),
     "MemoryPolicy": (
-        ("mode", "value", "mode"),
-        ("nodes", "value", "nodes"),
-        ("flags", "scalars", "flags"),
+        (
+            ("mode", "mode", None),
+            ("nodes", "nodes", None),
+        ),
+        (
+            ("flags", "flags"),
+        ),
+        {
+        },
     ),
     "Personality": (
-        ("domain", "value", "domain"),
-        ("flags", "scalars", "flags"),
+        (
+            ("domain", "domain", None),
+        ),
+        (
+            ("flags", "flags"),
+        ),
+        {
+        },
     ),
     "Linux": (
-        ("namespaces", "views", "namespaces", "Namespace"),
-        ("uid_mappings", "views", "uidMappings", "IdMapping"),
-        ("gid_mappings", "views", "gidMappings", "IdMapping"),
-        ("time_offsets", "view_map", "timeOffsets", "TimeOffset", ('monotonic', 'boottime')),
-        ("devices", "views", "devices", "Device"),
-        ("net_devices", "view_map", "netDevices", "NetDevice"),
-        ("cgroups_path", "value", "cgroupsPath"),
-        ("resources", "view", "resources", "Resources"),
-        ("rootfs_propagation", "value", "rootfsPropagation"),
-        ("seccomp", "view", "seccomp", "Seccomp"),
-        ("sysctl", "map", "sysctl"),
-        ("masked_paths", "scalars", "maskedPaths"),
-        ("readonly_paths", "scalars", "readonlyPaths"),
-        ("mount_label", "value", "mountLabel"),
-        ("intel_rdt", "view", "intelRdt", "IntelRdt"),
-        ("memory_policy", "view", "memoryPolicy", "MemoryPolicy"),
-        ("personality", "view", "personality", "Personality"),
+        (
+            ("cgroups_path", "cgroupsPath", None),
+            ("rootfs_propagation", "rootfsPropagation", None),
+            ("mount_label", "mountLabel", None),
+        ),
+        (
+            ("masked_paths", "maskedPaths"),
+            ("readonly_paths", "readonlyPaths"),
+        ),
+        {
+            "namespaces": ("views", "namespaces", "Namespace"),
+            "uid_mappings": ("views", "uidMappings", "IdMapping"),
+            "gid_mappings": ("views", "gidMappings", "IdMapping"),
+            "time_offsets": ("view_map", "timeOffsets", "TimeOffset", ('monotonic', 'boottime')),
+            "devices": ("views", "devices", "Device"),
+            "net_devices": ("view_map", "netDevices", "NetDevice"),
+            "resources": ("view", "resources", "Resources"),
+            "seccomp": ("view", "seccomp", "Seccomp"),
+            "sysctl": ("map", "sysctl"),
+            "intel_rdt": ("view", "intelRdt", "IntelRdt"),
+            "memory_policy": ("view", "memoryPolicy", "MemoryPolicy"),
+            "personality": ("view", "personality", "Personality"),
+        },
     ),
     "Config": (
-        ("oci_version", "value", "ociVersion"),
-        ("root", "view", "root", "Root"),
-        ("mounts", "views", "mounts", "Mount"),
-        ("process", "view", "process", "Process"),
-        ("hostname", "value", "hostname"),
-        ("domainname", "value", "domainname"),
-        ("hooks", "view", "hooks", "Hooks"),
-        ("annotations", "map", "annotations"),
-        ("linux", "view", "linux", "Linux"),
+        (
+            ("oci_version", "ociVersion", None),
+            ("hostname", "hostname", None),
+            ("domainname", "domainname", None),
+        ),
+        (
+        ),
+        {
+            "root": ("view", "root", "Root"),
+            "mounts": ("views", "mounts", "Mount"),
+            "process": ("view", "process", "Process"),
+            "hooks": ("view", "hooks", "Hooks"),
+            "annotations": ("map", "annotations"),
+            "linux": ("view", "linux", "Linux"),
+        },
     ),
 }
