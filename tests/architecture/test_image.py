@@ -9,10 +9,26 @@ from collections.abc import Iterator
 import pytest
 
 from ocirt.launcher import native, write
-from tests.architecture.source import PACKAGE, is_type_checking, modules
+from tests.architecture.source import PACKAGE, imports, is_type_checking, modules
 
 MODULES = modules()
 READY = native.ready(write.read_sources(PACKAGE, native.LEFT_OUT))
+# What the native launcher cannot import: C modules that Debian's interpreter has in files, and what needs them.
+C_MODULES = {
+    "_asyncio", "_bz2", "_contextvars", "_crypt", "_ctypes", "_curses", "_decimal", "_hashlib", "_json", "_lzma",
+    "_multiprocessing", "_posixshmem", "_queue", "_sqlite3", "_ssl", "_typing", "_uuid", "audioop", "mmap", "nis",
+    "readline", "resource", "termios",
+    "asyncio", "contextvars", "crypt", "ctypes", "curses", "decimal", "fractions", "multiprocessing",
+    "pty", "sqlite3", "ssl", "statistics", "tty",
+}  # fmt: skip
+PORTABLE = {  # where the native launcher has its own
+    "ocirt.config.jsontext": {"_json"},
+    "ocirt.kernel.ffi_private": {"_ctypes"},
+    "ocirt.kernel.ffi_public": {"ctypes"},
+    "ocirt.kernel.sharing": {"mmap"},
+}
+# It is built by a whole interpreter.
+BUILDS = {"ocirt.launcher.native": {"resource"}}
 # Of posix and its kin: what is the same in every process.
 CONSTANT = {"fsencode", "fsdecode", "getfilesystemencoding", "makedev"}
 # Modules that know the process; and functions of ocirt that ask it.
@@ -72,6 +88,12 @@ def test_a_look_is_seen(text: str) -> None:
 
 def test_a_function_may_look() -> None:
     assert looks(ast.parse("def f():\n    return os.getenv('HOME')\ng = lambda: os.getpid()")) == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_needs_a_c_module_from_a_file(name: str) -> None:
+    needed = {target.partition(".")[0] for _, target in imports(MODULES[name], MODULES)}
+    assert (needed & C_MODULES) - BUILDS.get(name, set()) == PORTABLE.get(name, set())
 
 
 def test_the_hot_commands_are_in_the_image() -> None:
