@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ocirt.launcher.loader import Modules
+    from ocirt.launcher.rehearsal import rehearse
 
     CODES: dict[str, bytes]  # marshalled: most of them are used once, or never
     READY: tuple[str, ...]  # the modules to import
@@ -78,4 +79,6 @@ from ocirt.cli import main as main  # noqa: E402
 for module in READY:
     __import__(module)
     del CODES[module]
+exec(code_of("ocirt.launcher.rehearsal"))  # type: ignore[arg-type]
+rehearse()
 sys.meta_path.append(StandardLibrary())

@@ -41,7 +41,7 @@ OURS = ("malloc", "calloc", "realloc", "free", "pthread_self", "_Py_Deepfreeze_I
 # At fixed addresses, without gaps, and with nothing to link when it starts.
 LAYOUT = ("-static", "-no-pie", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
 OPTIONS = ("-O2", "-DNDEBUG", *LAYOUT, *(f"-Wl,--wrap={name}" for name in OURS))
-LOADER = "ocirt.launcher.loader"
+EXECUTED = ("loader", "rehearsal")  # by boot.py
 LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
 ENCODINGS = ("encodings", "encodings.aliases", "encodings.utf_8")
@@ -100,7 +100,9 @@ def code(sources: dict[str, write.Source], installed: str) -> tuple[dict[str, as
     files = {name: f"{installed}/{source.file}" for name, source in sources.items()}
     for name, file in write.files_of(ENCODINGS).items():
         trees[name], files[name] = write.stripped(Path(file)), file
-    trees[LOADER], files[LOADER] = write.stripped(HERE / "loader.py"), f"{installed}/ocirt/launcher/loader.py"
+    for name in EXECUTED:
+        trees[f"ocirt.launcher.{name}"] = write.stripped(HERE / f"{name}.py")
+        files[f"ocirt.launcher.{name}"] = f"{installed}/ocirt/launcher/{name}.py"
     return trees, files
 
 

@@ -32,7 +32,8 @@ HEADER_SIZE = 24576
 EXTENSIONS = ("_ctypes", "_json")  # the C modules that ocirt takes from the library's directories
 HOT = ("state", "kill", "delete", "start", "exec", "create", "run")
 # Never imported by the runtime; the portable launcher takes protect.py from the pack.
-BUILDS = tuple(f"ocirt.launcher.{name}" for name in ("boot", "deb", "loader", "native", "packed", "share", "write"))
+TOOLS = ("boot", "deb", "loader", "native", "packed", "placement", "rehearsal", "share", "write")
+BUILDS = tuple(f"ocirt.launcher.{name}" for name in TOOLS)
 LEFT_OUT = ("ocirt.seccomp.table_", *BUILDS)  # the tables are large, and a container needs one or none
 
 

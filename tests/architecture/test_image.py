@@ -4,6 +4,9 @@ process meanwhile."""
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -98,3 +101,32 @@ def test_no_module_needs_a_c_module_from_a_file(name: str) -> None:
 
 def test_the_hot_commands_are_in_the_image() -> None:
     assert {f"ocirt.commands.{command}" for command in write.HOT} <= set(READY)
+
+
+REHEARSED = """
+import json, sys
+from ocirt.launcher.rehearsal import rehearse
+
+def state():
+    kept = {}
+    for name, module in sys.modules.items():
+        if name.partition(".")[0] == "ocirt":
+            for owner in (module, *(value for value in vars(module).values() if isinstance(value, type))):
+                kept |= {f"{name}.{owner.__name__}.{key}": repr(value) for key, value in vars(owner).items()
+                         if key not in ("__builtins__", "__annotations__")}
+    return kept
+
+asked = []
+rehearse()  # what is imported by it
+before = state()
+sys.addaudithook(lambda event, arguments: asked.append([event, repr(arguments)]))
+rehearse()
+print(json.dumps([asked[:], sorted(before.items() - state().items()), len(before)]))
+"""
+
+
+def test_the_rehearsal_asks_the_machine_nothing_and_leaves_nothing() -> None:
+    ran = subprocess.run([sys.executable, "-c", REHEARSED], check=True, capture_output=True, text=True, timeout=60)
+    asked, changed, count = json.loads(ran.stdout)
+    assert (asked, changed) == ([], [])
+    assert count > 1000
