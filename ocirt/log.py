@@ -124,7 +124,29 @@ def to_file() -> bool:
 
 def timestamp() -> str:
     """Now in RFC 3339, UTC, with seconds, as go-runc parses it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return utc_now().partition(".")[0] + "Z"
+
+
+def utc_now() -> str:
+    """Now as RFC 3339 with nanoseconds, UTC."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    days, seconds = divmod(seconds, 86400)
+    minutes, seconds = divmod(seconds, 60)
+    year, month, day = date_of(days)
+    return f"{year}-{month:02}-{day:02}T{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{nanoseconds:09}Z"
+
+
+def date_of(days: int) -> tuple[int, int, int]:
+    """Year, month and day so many days after 1970-01-01.  gmtime(3) does it too, and reads /etc/localtime first.
+
+    Years are counted from March, so that the odd day is the last of its 4, 100 and 400 years.
+    """
+    era, day = divmod(days + 719468, 146097)  # days since 0000-03-01, days of 400 years
+    year = (day - day // 1460 + day // 36524 - day // 146096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153  # 0 is March; 153 days are five months of 31, 30, 31, 30, 31
+    year += 400 * era + (month > 9)
+    return year, (month + 2) % 12 + 1, day - (153 * month + 2) // 5 + 1
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from ocirt.box import START_SOCKET, Box
 from ocirt.cgroups import killed_for_memory
 from ocirt.cgroups.files import remove_if_unused
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
-from ocirt.container import LOCK_DEADLINE, Container, never_executed, utc_now
+from ocirt.container import LOCK_DEADLINE, Container, never_executed
 from ocirt.errors import OcirtError, StateError
 from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo, interrupted
 
@@ -116,7 +116,7 @@ def first_record(config: Config, bundle: str) -> dict[str, Any]:
         "oci_version": config.oci_version,
         "bundle": bundle,
         "rootfs": os.path.normpath(os.path.join(bundle, root.path)) if root else "",
-        "created": utc_now(),
+        "created": log.utc_now(),
         "owner": os.geteuid(),
         "cgroup": None,
         "root_mount": [],

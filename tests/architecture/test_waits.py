@@ -136,7 +136,7 @@ def test_the_rule_sees_a_wait() -> None:
 
 
 # The wall clock may be set back or forth: it dates things, it does not bound anything.
-DATES = {"container.utc_now", "commands.gc._look_at_remains", "bugreport.archive.pack"}
+DATES = {"log.utc_now", "commands.gc._look_at_remains", "bugreport.archive.pack"}
 
 
 def test_deadlines_are_of_the_monotonic_clock() -> None:

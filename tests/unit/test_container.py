@@ -6,14 +6,13 @@ import errno
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocirt import container as module
-from ocirt.container import Container, check_id, date_of, list_containers, never_executed, process_start, utc_now
+from ocirt.container import Container, check_id, list_containers, never_executed, process_start
 from ocirt.errors import StateError
 from ocirt.kernel import files
 from tests.support import records
@@ -131,32 +130,6 @@ def test_a_command_that_was_killed_while_it_saved_changes_nothing(tmp_path: Path
     container.dump()
     container.save_ahead()
     assert Container.load(str(tmp_path), "web1").record["cgroup"] is None
-
-
-@pytest.mark.parametrize(
-    ("days", "date"),
-    [
-        (0, (1970, 1, 1)),
-        (-1, (1969, 12, 31)),
-        (789, (1972, 2, 29)),
-        (11016, (2000, 2, 29)),
-        (11017, (2000, 3, 1)),
-        (47540, (2100, 2, 28)),
-        (47541, (2100, 3, 1)),
-    ],
-)
-def test_dates(days: int, date: tuple[int, int, int]) -> None:
-    assert date_of(days) == date
-
-
-def test_now_is_as_the_c_library_has_it() -> None:
-    before, now, after = (
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
-        utc_now(),
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
-    )
-    assert before <= now[:19] <= after
-    assert (len(now), now[19], now[-1]) == (30, ".", "Z")
 
 
 def test_unknown_id(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,29 @@ def test_show_without_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(log.ReaderGone):
         log.show("x")
     os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("days", "date"),
+    [
+        (0, (1970, 1, 1)),
+        (-1, (1969, 12, 31)),
+        (789, (1972, 2, 29)),
+        (11016, (2000, 2, 29)),
+        (11017, (2000, 3, 1)),
+        (47540, (2100, 2, 28)),
+        (47541, (2100, 3, 1)),
+    ],
+)
+def test_dates(days: int, date: tuple[int, int, int]) -> None:
+    assert log.date_of(days) == date
+
+
+def test_now_is_as_the_c_library_has_it() -> None:
+    before, now, after = (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+        log.utc_now(),
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()),
+    )
+    assert before <= now[:19] <= after
+    assert (len(now), now[19], now[-1]) == (30, ".", "Z")
