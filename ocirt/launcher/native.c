@@ -11,6 +11,8 @@
 #include <Python.h>
 #include <internal/pycore_runtime.h>
 #include <marshal.h>
+#include <netdb.h>
+#include <nss.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@
 extern int _PySignal_Init(int install_signal_handlers); /* part of the initialisation after the core */
 extern PyStatus _Py_InitializeMain(void);
 extern int __real__Py_Deepfreeze_Init(void);
+extern int __real_getaddrinfo(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
 /* A static executable cannot load a C module, which would come with a C library of its own. */
 void *__wrap_dlopen(const char *path, int flags)
@@ -37,6 +40,23 @@ void *__wrap_dlsym(void *library, const char *name)
 char *__wrap_dlerror(void)
 {
     return "ocirt's native launcher loads no C modules: `make install NATIVE=no` makes one that does";
+}
+
+/* What nsswitch.conf(5) may name beside files and DNS is a library, which glibc would load by itself, with a C library of
+   its own, and crash in.  Nothing of ocirt's asks for users or groups so: a stage of others may. */
+static void look_up_without_libraries(void)
+{
+    static const char *const databases[] = {"passwd", "group", "shadow", "initgroups", "services", "protocols"};
+    for (size_t i = 0; i < sizeof databases / sizeof *databases; i++)
+        __nss_configure_lookup(databases[i], "files");
+    __nss_configure_lookup("hosts", "files dns");
+}
+
+/* A host's name, as of a page server. */
+int __wrap_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+    look_up_without_libraries();
+    return __real_getaddrinfo(name, service, hints, found);
 }
 
 /* The strings in the code of Python's frozen modules, which lie far apart: put off until complete(), or they were those
@@ -56,6 +76,7 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 {
     if (__real__Py_Deepfreeze_Init() < 0)
         return NULL;
+    look_up_without_libraries();
     PyStatus status = _Py_InitializeMain();
     if (PyStatus_Exception(status)) {
         PyErr_Format(PyExc_ImportError, "the Python interpreter cannot be completed: %s", status.err_msg);

@@ -37,7 +37,18 @@ NOT_HERE = 3
 # What Debian's built-in modules need.
 LIBRARIES = ("-lz", "-lexpat")
 # What is ours in place of theirs: see image.c and native.c.
-OURS = ("malloc", "calloc", "realloc", "free", "pthread_self", "_Py_Deepfreeze_Init", "dlopen", "dlsym", "dlerror")
+OURS = (
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "pthread_self",
+    "_Py_Deepfreeze_Init",
+    "dlopen",
+    "dlsym",
+    "dlerror",
+    "getaddrinfo",
+)
 # At fixed addresses, without gaps, and with nothing to link when it starts.
 LAYOUT = ("-static", "-no-pie", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
 OPTIONS = ("-O2", "-DNDEBUG", *LAYOUT, *(f"-Wl,--wrap={name}" for name in OURS))

@@ -162,6 +162,27 @@ def main():
     assert json.loads(ran.stdout) == [False, 2]
 
 
+@pytest.mark.parametrize("completed", [False, True])
+def test_a_look_up_loads_no_library_of_the_machine(tmp_path: Path, completed: bool) -> None:
+    """Which one there is (nsswitch.conf(5): systemd, resolve, mdns4) is the machine's; it would end the process."""
+    source = f"""
+import _io, _ocirt, _socket, grp, posix, pwd
+def nobody(look_up, *what):
+    try:
+        look_up(*what)
+    except (KeyError, OSError):
+        return True
+def main():
+    found = [_socket.getaddrinfo(b'localhost', 80)[0][4][1], nobody(_socket.getaddrinfo, b'a..b', 80)]
+    if {completed}:
+        _ocirt.complete()
+        found += [pwd.getpwuid(0).pw_name, nobody(pwd.getpwnam, 'no-user'), nobody(grp.getgrgid, 2**31)]
+    mapped = _io.FileIO('/proc/self/maps').readall()
+    posix._exit(3 if found == [80, True, 'root', True, True][:len(found)] and b'.so' not in mapped else 4)
+"""
+    assert subprocess.run([built(tmp_path, source)], check=False, timeout=30).returncode == 3
+
+
 def test_its_core_reads_json_as_a_whole_interpreter_does(tmp_path: Path) -> None:
     source = """
 import _io, marshal, posix
