@@ -26,6 +26,8 @@
 #define GRAIN 16
 #define SMALL 1024 /* what was given back up to here is used for its own size again */
 #define OWNERS 1024
+#define POOL (16 << 10)   /* of obmalloc.c: what an arena consists of */
+#define TABLES (512 << 10) /* its tables of arenas are smaller */
 #ifdef TRAINING /* every block has pages of its own, for good: see training.c */
 #define ALIGNMENT PAGE
 #define MEMORY (1200 << 20)
@@ -83,7 +85,7 @@ static void *take(size_t size, size_t alignment)
     return start;
 }
 
-/* Beyond `unused` lies the heap of who began with an image. */
+/* Beyond `unused` lies what belongs to who began with an image. */
 static int is_taken(void *address)
 {
     return (char *)address >= memory && (char *)address < unused;
@@ -218,11 +220,15 @@ static void give_block_back(void *context, void *old)
 #include "training.c"
 #endif
 
+static char *first_arena; /* of who begins with the image: it lies behind it */
+
 /* What the interpreter cuts small objects from, and its stack. */
 static void *new_arena(void *context, size_t size)
 {
-    if (making)
+    if (making && first_arena == NULL)
         return __wrap_malloc(size);
+    if (making)
+        return first_arena + size <= memory + sizeof memory ? first_arena : NULL;
     void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return made == MAP_FAILED ? NULL : made;
 }
@@ -250,11 +256,17 @@ static void keep_memory_here(void)
     }
 }
 
-/* What it is not told of as its own it gives to free(). */
+/* What it is not told of as its own it gives to free().  It has its first arena, of which only the beginning was written
+   to: to make one takes a start 36 pages, most of them for the table of where arenas are. */
 static void let_python_keep_memory(void)
 {
     for (int i = 0; i < 2; i++)
         PyMem_SetAllocator(small_objects[i], &allocators_of_python[i]);
+    first_arena = (char *)(((uintptr_t)unused + TABLES + POOL - 1) & ~(uintptr_t)(POOL - 1));
+    char *made = PyObject_Malloc(1);
+    if (made < first_arena || unused > first_arena)
+        _exit(1);
+    PyObject_Free(made);
 }
 
 /* All of standard input, without stdio, which would take memory and leave there what happened to come at once; NULL when
@@ -328,7 +340,7 @@ static _Noreturn void save_image(void)
     write_piece(__data_start, end_of_data);
     write_piece((char *)&_PyRuntime, (char *)(&_PyRuntime + 1)); /* a section of its own */
     write_piece(__bss_start, end_of_bss);
-    write_piece(memory, unused);
+    write_piece(memory, first_arena + PAGE);
     _exit(0);
 }
 

@@ -135,6 +135,22 @@ def test_an_image_without_its_places_is_refused(tmp_path: Path) -> None:
     assert str(refused.value) == "the interpreter does not run"
 
 
+def test_a_start_s_small_objects_lie_behind_the_image(tmp_path: Path) -> None:
+    """Not in an arena that it has to ask the kernel for: until the first is full."""
+    source = """
+import posix
+made = object()
+def main():
+    many = [object() for _ in range(100000)]
+    posix.write(1, ascii([id(made), id(many[0]), id(many[-1])]).encode())
+    posix._exit(0)
+"""
+    ran = subprocess.run([built(tmp_path, source)], check=True, capture_output=True, timeout=30)
+    made, first, last = json.loads(ran.stdout)
+    assert made < first < made + (8 << 20)
+    assert last > 1 << 40
+
+
 def test_an_image_that_holds_something_of_its_process_is_refused(tmp_path: Path) -> None:
     with pytest.raises(native.NotHere) as refused:
         built(tmp_path, "import posix\nprocess = posix.getpid()")
