@@ -24,8 +24,8 @@ def interrupted(runtime: Runtime, log: Path) -> Runtime:
 
 
 def answers(log: Path) -> set[str]:
-    """The calls that were interrupted."""
-    found = re.findall(r"(\w+)\(.* = -1 EINTR .*\(INJECTED\)", log.read_text(errors="replace"))
+    """The calls that were interrupted; strace ends the line of one that waits when another process calls."""
+    found = re.findall(r"(\w+)(?:\(| resumed>).* = -1 EINTR .*\(INJECTED\)", log.read_text(errors="replace"))
     log.unlink()
     return set(found)
 
