@@ -29,7 +29,7 @@ from ocirt.launcher import native, placement, write  # noqa: E402
 TRAINING = ("-DTRAINING", "-Wl,--wrap=_exit")
 PAGE, LARGE_PAGE, MEMORY, REPORTS = 4096, 2 << 20, 1200 << 20, 32  # as in image.c and training.c
 REPORT = MEMORY // PAGE * 8
-PRESENT, OF_FILE = 1 << 63, 1 << 61  # of proc_pid_pagemap(5)
+PRESENT, OF_FILE, EXCLUSIVE = 1 << 63, 1 << 61, 1 << 56  # of proc_pid_pagemap(5)
 QUIET: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 CONTAINER = "profile"
 WAITS, ENDS, FILTERED = "waits", "ends", "filtered"  # containers; the last one with docker's seccomp profile
@@ -87,7 +87,11 @@ def make_bundle(bundle: Path, name: str) -> None:
 
 def trained(work: Path) -> tuple[int, dict[int, tuple[int, int]]]:
     """The address of the launcher's memory; and by number the pages of it that were used, with the processes that wrote
-    to them and those that only read, as bits."""
+    to them and those that only read, as bits.
+
+    A process has two bits.  The second is that of pages which it shares with no other: what a runtime and its init have
+    both from before the clone is told from what one of them wrote to afterwards, which is copied once more.
+    """
     file = work / "reports"
     with file.open("w+b") as reports:
         reports.truncate(PAGE + REPORTS * REPORT)
@@ -103,9 +107,9 @@ def trained(work: Path) -> tuple[int, dict[int, tuple[int, int]]]:
                     if entry & PRESENT:
                         writers, readers = users.get(page, (0, 0))
                         if entry & OF_FILE:
-                            readers |= 1 << number
+                            readers |= 1 << 2 * number
                         else:
-                            writers |= 1 << number
+                            writers |= (3 if entry & EXCLUSIVE else 1) << 2 * number
                         users[page] = writers, readers
     return memory, users
 

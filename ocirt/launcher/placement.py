@@ -28,12 +28,12 @@ HEADER = GRAIN = 16  # of image.c: struct block, and what a size is a multiple o
 ABOUT = """\
 # Written by `make profile`: which blocks of memory a container's life uses, see placement.py.
 # Of each module the digest of its code; then of each block its number in the order of allocation, its size in bytes,
-# and as bits the trained processes that write to it, and those that only read it, all in hexadecimal.
+# and the trained processes that write to it, and those that only read it, with two bits each; all in hexadecimal.
 """
 
 
 class Block(NamedTuple):
-    """number: which of its owner's.  size: of its content, in bytes.  writers, readers: processes, as bits."""
+    """number: which of its owner's.  size: of its content, in bytes.  writers, readers: two bits for each process."""
 
     number: int
     size: int
@@ -98,8 +98,8 @@ def places(owners: Mapping[str, Owner], digests: Mapping[str, str], numbers: Map
 
 
 def order(block: Block) -> tuple[bool, bool, int, int, int, int]:
-    """What is written to comes first, then what is only read; and blocks that the same processes use lie together,
-    those of most processes first."""
+    """What is written to comes first, then what is only read; and blocks that the same processes use, at the same time,
+    lie together, those of most processes first."""
     writers, readers = block.writers, block.readers
     return not writers, block.size > PAGE, -writers.bit_count(), writers, -readers.bit_count(), readers
 
