@@ -39,7 +39,7 @@ needs = missing=; command -v dpkg-query >/dev/null || { echo "not Debian: please
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 
 .DEFAULT_GOAL := help
-.PHONY: profile deb wheel engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
+.PHONY: bench-guest profile deb wheel engines errors fuzz help check lint test test-root test-guest e2e faults demo install uninstall conformance bench imports spec plans clean stage portable
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -140,6 +140,11 @@ bench: ## time every verb beside runc and crun; rewrites docs/benchmarks.md (roo
 	@$(MAKE) --no-print-directory stage portable
 	$(PYTHON) conformance/bench/bench.py --write --runtime ocirt=$(STAGE)/bin/ocirt --runtime runc --runtime crun \
 	  --runtime portable=$(PLAIN)/bin/ocirt
+
+bench-guest: ## time the verbs on cgroup v2, in the guest of test-guest: ratios only, for it is emulated (root)
+	@$(call needs,$(NEEDS_GUEST))
+	tests/guest/vm.sh --share . -- sh -c 'make -s install PYTHON=/usr/bin/python3 && exec python3 conformance/bench/bench.py \
+	  --short --rounds 8 --runtime ocirt=/usr/local/bin/ocirt --runtime runc --runtime crun'
 
 profile: stage ## find what a container's life uses of the native launcher's memory, which is laid out by it (root)
 	$(PYTHON) -I -X no_debug_ranges conformance/bench/profile.py $(STAGE)/lib/ocirt

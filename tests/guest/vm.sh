@@ -31,7 +31,7 @@ apt_site() {
 SUITE=bookworm
 KERNEL=linux-image-6.12-cloud-amd64 # of the suite's security part
 PACKAGES=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,polkitd
-PACKAGES+=,python3,python3-pytest,python3-jeepney,python3-pyroute2,make,gcc,libc6-dev
+PACKAGES+=,python3,python3-dev,python3-pytest,python3-jeepney,make,gcc,libc6-dev
 PACKAGES+=,runc,crun,criu,podman,conmon,uidmap,slirp4netns,fuse-overlayfs
 PACKAGES+=,apparmor,busybox-static,iproute2,nftables,procps,psmisc,kmod,util-linux
 PACKAGES+=,strace,jq,libseccomp2,libcap2-bin,attr,acl,e2fsprogs,git
