@@ -30,6 +30,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bundles
 import crowds
 import through
 
@@ -42,7 +43,6 @@ UNIFIED = "/sys/fs/cgroup/unified"
 INSIDE = "OCIRT_BENCH_INSIDE"
 SECCOMP, MOUNTS = "run, docker's seccomp profile", "run, 200 mounts"
 VERBS = ("run", SECCOMP, MOUNTS, "create", "start", "exec", "state", "kill", "delete")
-PROFILE = HERE.parents[1] / "tests/configs/seccomp/docker-default.json"
 GAP = 0.1  # seconds between starts, when spaced
 MEMORY_ROUNDS = 5
 PR_SET_CHILD_SUBREAPER = 36
@@ -61,17 +61,6 @@ class Runtime:
         return out.split("\n")[0]
 
 
-def add_seccomp(config: dict[str, Any]) -> None:
-    config["linux"]["seccomp"] = json.loads(PROFILE.read_text())
-
-
-def add_mounts(config: dict[str, Any]) -> None:
-    options = ["nosuid", "nodev", "size=4k"]
-    for number in range(200):
-        mount = {"destination": f"/tmp/{number}", "type": "tmpfs", "source": "tmpfs", "options": options}
-        config["mounts"].append(mount)
-
-
 class Bench:
     """The bundles, the state directories and the samples: (runtime name, verb) -> list of (wall ms, cpu ms)."""
 
@@ -82,26 +71,16 @@ class Bench:
         self.null = os.open("/dev/null", os.O_RDWR)
         self.errors = os.open(work / "errors", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self.run_bundles = {
-            "run": self.make_bundle("run", ["/bin/busybox", "true"]),
-            SECCOMP: self.make_bundle("seccomp", ["/bin/busybox", "true"], add_seccomp),
-            MOUNTS: self.make_bundle("mounts", ["/bin/busybox", "true"], add_mounts),
+            "run": self.make_bundle("run", ["true"]),
+            SECCOMP: self.make_bundle("seccomp", ["true"], bundles.add_seccomp),
+            MOUNTS: self.make_bundle("mounts", ["true"], bundles.add_mounts),
         }
-        self.wait_bundle = self.make_bundle("wait", ["/bin/busybox", "sleep", "600"])
+        self.wait_bundle = self.make_bundle("wait", ["sleep", "600"])
         self.last_start = 0.0
 
     def make_bundle(self, name: str, args: list[str], change: Callable[[dict[str, Any]], None] | None = None) -> str:
-        bundle = self.work / name
-        (bundle / "rootfs/bin").mkdir(parents=True)
-        (bundle / "rootfs/tmp").mkdir()
-        for number in range(200):  # the root is read-only
-            (bundle / f"rootfs/tmp/{number}").mkdir()
-        shutil.copy2(shutil.which("busybox") or sys.exit("busybox-static is missing"), bundle / "rootfs/bin/busybox")
-        config = json.loads((HERE / "config.json").read_text())
-        config["process"]["args"] = args
-        if change is not None:
-            change(config)
-        (bundle / "config.json").write_text(json.dumps(config, indent=2))
-        return str(bundle)
+        bundles.make_bundle(self.work / name, args, change)
+        return str(self.work / name)
 
     def arguments(self, runtime: Runtime, verb: str, number: int = 0) -> list[str]:
         """A command line.  number: which of the runtime's containers."""

@@ -10,24 +10,29 @@ were copied on write (proc_pid_pagemap(5)).
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
-import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-TREE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TREE))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+
+import bundles  # noqa: E402
 
 from ocirt.launcher import native, placement, write  # noqa: E402
+from ocirt.launcher.placement import PAGE  # noqa: E402
 
-TRAINING = ("-DTRAINING", "-Wl,--wrap=_exit")
-PAGE, LARGE_PAGE, MEMORY, REPORTS = 4096, 2 << 20, 1200 << 20, 32  # as in image.c and training.c
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGE_PAGE = 2 << 20  # as in image.c
+MEMORY, REPORTS = 1200 << 20, 32  # bytes for all blocks, each on pages of its own; processes that report
+TRAINING = ("-DTRAINING", f"-DMEMORY={MEMORY}", f"-DREPORTS={REPORTS}", "-Wl,--wrap=_exit")
 REPORT = MEMORY // PAGE * 8
 PRESENT, OF_FILE, EXCLUSIVE = 1 << 63, 1 << 61, 1 << 56  # of proc_pid_pagemap(5)
 QUIET: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
@@ -53,8 +58,9 @@ def main(directory: str, profile: str = str(placement.PROFILE)) -> None:
         work = Path(temporary)
         native.build(native.boot(package, directory, ""), work / "built", *TRAINING)
         copy_by_pages(work / "built", work / "ocirt")
-        for name in (WAITS, ENDS, FILTERED):
-            make_bundle(work / name, name)
+        bundles.make_bundle(work / WAITS, ["sleep", "600"])
+        bundles.make_bundle(work / ENDS, ["true"])
+        bundles.make_bundle(work / FILTERED, ["true"], bundles.add_seccomp)
         users = trained(work)
         blocks = blocks_of(work / "ocirt", users)
     digests = native.digests(trees)
@@ -75,16 +81,6 @@ def copy_by_pages(source: Path, target: Path) -> None:
     target.chmod(0o755)
 
 
-def make_bundle(bundle: Path, name: str) -> None:
-    (bundle / "rootfs/bin").mkdir(parents=True)
-    shutil.copy2(shutil.which("busybox") or sys.exit("busybox-static is missing"), bundle / "rootfs/bin/busybox")
-    config: dict[str, Any] = json.loads((TREE / "conformance/bench/config.json").read_text())
-    config["process"]["args"] = ["/bin/busybox", *(["sleep", "600"] if name == WAITS else ["true"])]
-    if name == FILTERED:
-        config["linux"]["seccomp"] = json.loads((TREE / "tests/configs/seccomp/docker-default.json").read_text())
-    (bundle / "config.json").write_text(json.dumps(config, indent=2))
-
-
 def trained(work: Path) -> tuple[int, dict[int, tuple[int, int]]]:
     """The address of the launcher's memory; and by number the pages of it that were used, with the processes that wrote
     to them and those that only read, as bits.
@@ -103,15 +99,19 @@ def trained(work: Path) -> tuple[int, dict[int, tuple[int, int]]]:
             users: dict[int, tuple[int, int]] = {}
             for number in range(count):
                 start = PAGE + number * REPORT
-                for page, (entry,) in enumerate(struct.iter_unpack("Q", content[start : start + REPORT])):
-                    if entry & PRESENT:
-                        writers, readers = users.get(page, (0, 0))
-                        if entry & OF_FILE:
-                            readers |= 1 << 2 * number
-                        else:
-                            writers |= (3 if entry & EXCLUSIVE else 1) << 2 * number
-                        users[page] = writers, readers
+                for page, writer, reader in used_pages(content[start : start + REPORT]):
+                    writers, readers = users.get(page, (0, 0))
+                    users[page] = writers | writer << 2 * number, readers | reader << 2 * number
     return memory, users
+
+
+def used_pages(report: bytes) -> Iterator[tuple[int, int, int]]:
+    """The number of each page, and the process's bits as one that wrote to it and as one that read it."""
+    for page, (entry,) in enumerate(struct.iter_unpack("Q", report)):
+        if entry & PRESENT and entry & OF_FILE:
+            yield page, 0, 1
+        elif entry & PRESENT:
+            yield page, 3 if entry & EXCLUSIVE else 1, 0
 
 
 def blocks_of(launcher: Path, trained: tuple[int, dict[int, tuple[int, int]]]) -> dict[int, list[placement.Block]]:

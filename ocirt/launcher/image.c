@@ -5,9 +5,10 @@
  * initialised and nothing imported, of which a start had 5 ms.
  *
  * All of the interpreter's memory is data of this executable for that, which is not position-independent, so that every
- * process has it at the same addresses: libpython's malloc() is ours (-Wl,--wrap) and hands out parts of `memory` while
- * the image is made.  A pointer to anything else, the stack, the C library, its heap, would differ from one process to
- * the next: native.py makes the image twice, in processes that are laid out differently, and refuses two that differ.
+ * process has it at the same addresses: malloc() is ours (-Wl,--wrap) and hands out parts of `memory` while the image is
+ * made.  The C library's data are left as they were linked.  A pointer to anything else, the stack or the C library's
+ * heap, would differ from one process to the next: native.py makes the image twice, in processes that are laid out
+ * differently, and refuses two that differ.
  *
  * What belongs to a process and not to an image is renewed by revive(), much as after fork(2).
  */
@@ -26,11 +27,10 @@
 #define GRAIN 16
 #define SMALL 1024 /* what was given back up to here is used for its own size again */
 #define OWNERS 1024
-#define POOL (16 << 10)   /* of obmalloc.c: what an arena consists of */
+#define POOL (16 << 10)    /* of obmalloc.c: what an arena consists of */
 #define TABLES (512 << 10) /* its tables of arenas are smaller */
-#ifdef TRAINING /* every block has pages of its own, for good: see training.c */
+#ifdef TRAINING /* every block has pages of its own, for good: see training.c.  MEMORY is profile.py's */
 #define ALIGNMENT PAGE
-#define MEMORY (1200 << 20)
 #else
 #define ALIGNMENT GRAIN
 #define MEMORY (32 << 20)
@@ -75,10 +75,16 @@ extern void __real_free(void *old);
 extern pthread_t __real_pthread_self(void);
 void __wrap_free(void *old);
 
+/* The first address from here on that is a multiple of a power of two. */
+static char *aligned(char *from, size_t alignment)
+{
+    return (char *)(((uintptr_t)from + alignment - 1) & ~(uintptr_t)(alignment - 1));
+}
+
 /* Memory that stays; NULL when there is no more. */
 static void *take(size_t size, size_t alignment)
 {
-    char *start = (char *)(((uintptr_t)unused + alignment - 1) & ~(alignment - 1));
+    char *start = aligned(unused, alignment);
     if (start > memory + sizeof memory || size > (size_t)(memory + sizeof memory - start))
         return NULL;
     unused = start + size;
@@ -262,7 +268,7 @@ static void let_python_keep_memory(void)
 {
     for (int i = 0; i < 2; i++)
         PyMem_SetAllocator(small_objects[i], &allocators_of_python[i]);
-    first_arena = (char *)(((uintptr_t)unused + TABLES + POOL - 1) & ~(uintptr_t)(POOL - 1));
+    first_arena = aligned(unused + TABLES, POOL);
     char *made = PyObject_Malloc(1);
     if (made < first_arena || unused > first_arena)
         _exit(1);
@@ -297,7 +303,7 @@ static const char *begin_image(size_t *size)
         return NULL;
     places = (const struct place *)(input + sizeof placed_and_count);
     *size -= place_count * sizeof *places;
-    unused = (char *)(((uintptr_t)memory + placed_and_count[0] + LARGE_PAGE - 1) & ~(uintptr_t)(LARGE_PAGE - 1));
+    unused = aligned(memory + placed_and_count[0], LARGE_PAGE);
     making = 1;
     return (const char *)(places + place_count);
 }

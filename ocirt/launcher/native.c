@@ -26,7 +26,8 @@ extern PyStatus _Py_InitializeMain(void);
 extern int __real__Py_Deepfreeze_Init(void);
 extern int __real_getaddrinfo(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
-/* A static executable cannot load a C module, which would come with a C library of its own. */
+/* A static executable cannot load a library, which would come with a C library of its own.  Of C modules boot.py says so
+   before. */
 void *__wrap_dlopen(const char *path, int flags)
 {
     return NULL;
@@ -39,7 +40,7 @@ void *__wrap_dlsym(void *library, const char *name)
 
 char *__wrap_dlerror(void)
 {
-    return "ocirt's native launcher loads no C modules: `make install NATIVE=no` makes one that does";
+    return "a static executable loads no library";
 }
 
 /* What nsswitch.conf(5) may name beside files and DNS is a library, which glibc would load by itself, with a C library of

@@ -91,17 +91,18 @@ def boot(package: Path, installed: str, profile: str) -> bytes:
     """
     sources = write.read_sources(package, LEFT_OUT)
     trees, files = code(sources, installed)
+    numbers = owners(trees)
     packages = write.packages(sources, installed)
     packages["encodings"] = os.path.dirname(files["encodings"])
     names = {
         "CODES": {name: marshal.dumps(write.compiled(tree, files[name])) for name, tree in trees.items()},
         "READY": ready(sources),
-        "OWNERS": owners(trees),
+        "OWNERS": numbers,
         "ORDER": write.order(sources),
         "PACKAGES": packages,
     }
     code_of_boot = write.compiled(write.stripped(HERE / "boot.py"), f"{installed}/ocirt/launcher/boot.py")
-    places = placement.places(placement.read(profile), digests(trees), owners(trees))
+    places = placement.places(placement.read(profile), digests(trees), numbers)
     return places + marshal.dumps((code_of_boot, names))
 
 

@@ -24,7 +24,7 @@ PAGE = 4096  # of a larger block little is used
 HERE = Path(__file__).resolve().parent
 PROFILE = HERE / "profile.txt"
 CORE = "python"  # the owner of what is there before the first module: number 0
-HEADER = GRAIN = 16  # of image.c: struct block, and what a size is a multiple of
+HEADER = 16  # bytes of struct block of image.c
 ABOUT = """\
 # Written by `make profile`: which blocks of memory a container's life uses, see placement.py.
 # Of each module the digest of its code; then of each block its number in the order of allocation, its size in bytes,

@@ -20,10 +20,14 @@ from ocirt.process.launch import patience
 
 TIMES = 16
 LINE = ("--root", "/run/ocirt", "run", "--bundle", "/bundle", "rehearsal")
-V1 = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
-MOUNTINFO = "".join(f"3 2 0:2 / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n" for name in V1)
-MOUNTINFO += "4 2 0:3 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n"
-OWN = "".join(f"{number}:{name}:/\n" for number, name in enumerate((*V1, "")))
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+# /proc/self/mountinfo and /proc/self/cgroup.
+V1 = (
+    "".join(f"3 2 0:2 / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n" for name in CONTROLLERS)
+    + "4 2 0:3 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n",
+    "".join(f"{number}:{name}:/\n" for number, name in enumerate((*CONTROLLERS, ""))),
+)
+V2 = ("4 2 0:3 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n", "0::/\n")
 SECCOMP = {
     "defaultAction": "SCMP_ACT_ERRNO",
     "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
@@ -44,16 +48,15 @@ def rehearse() -> None:
         options.parse(create.OPTIONS, options.parse(cli.OPTIONS, list(LINE), stop_at_positional=True).args[1:])
         config = example(None, on_v2)
         config["linux"]["seccomp"] = SECCOMP
-        plan = make_plan(read_config(jsontext.dump(config).encode()), host(on_v2), Options("rehearsal", "/"))
+        host = host_of(*(V2 if on_v2 else V1))
+        plan = make_plan(read_config(jsontext.dump(config).encode()), host, Options("rehearsal", "/"))
         patience(plan.part(INIT))
         plan.part(HOST)
 
 
-def host(on_v2: bool) -> Host:
-    own = parse_own_cgroups("0::/\n" if on_v2 else OWN)
-    mounts, roots, unified = parse_cgroup_mounts(MOUNTINFO, own)
-    if on_v2:
-        mounts, unified = {}, "/sys/fs/cgroup"
+def host_of(mountinfo: str, cgroup: str) -> Host:
+    own = parse_own_cgroups(cgroup)
+    mounts, roots, unified = parse_cgroup_mounts(mountinfo, own)
     return Host(
         cgroup=cgroup_layout(mounts, unified),
         cgroup_mounts=mounts,

@@ -2,7 +2,7 @@
  * process tells which it has written to before it executes another program or ends.  Included by image.c.
  *
  * The file $OCIRT_TRAINING is shared by all: the number of reports and the address of `memory`; and from the first page
- * on the reports, of what proc_pid_pagemap(5) has for each page from there.
+ * on REPORTS reports, which is profile.py's, of what proc_pid_pagemap(5) has for each page from there.
  */
 
 #include <fcntl.h>
@@ -13,7 +13,6 @@
 #define WRITES_ARE_LET_PASS (1 << 15) /* UFFD_FEATURE_WP_ASYNC, since Linux 6.7 */
 
 #define REPORT ((size_t)MEMORY / PAGE * sizeof(uint64_t))
-#define REPORTS 32
 
 extern _Noreturn void __real__exit(int status);
 static char *reports;
