@@ -182,7 +182,7 @@ class Container:
     def save(self) -> None:
         self.dump()
         self.save_ahead()
-        os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
+        self._rename()
 
     def dump(self) -> None:
         """Prepare the text of the record but for pid and start_time, which alone change when init is born: after that
@@ -211,7 +211,10 @@ class Container:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS):  # not every file system can
                 raise
-            os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
+            self._rename()
+
+    def _rename(self) -> None:
+        os.rename(RECORD + NEW, RECORD, src_dir_fd=self.dirfd, dst_dir_fd=self.dirfd)
 
     def remember(self) -> None:
         """As long as the file is the one that it is now, lock() need not read it again."""

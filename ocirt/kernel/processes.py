@@ -177,19 +177,18 @@ def _close_one_by_one(first: int, last: int, flags: int, proc: int) -> None:
 
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> tuple[int, int]:
     """prlimit(2): set and return the old (soft, hard).  2**64 - 1 is RLIM_INFINITY; pid 0 is the caller."""
-    old = buffer(_RLIMIT.size)
-    syscall(
-        "prlimit", numbers.prlimit64, pid, resource, _RLIMIT.pack(soft, hard), old, detail=f"soft {soft}, hard {hard}"
-    )
-    soft, hard = _RLIMIT.unpack(old.raw)
-    return soft, hard
+    return _prlimit(pid, resource, _RLIMIT.pack(soft, hard), f"soft {soft}, hard {hard}")
 
 
 def rlimit(pid: int, resource: int) -> tuple[int, int]:
     """prlimit(2): (soft, hard), as they are."""
-    now = buffer(_RLIMIT.size)
-    syscall("prlimit", numbers.prlimit64, pid, resource, None, now, detail=f"resource {resource}")
-    soft, hard = _RLIMIT.unpack(now.raw)
+    return _prlimit(pid, resource, None, f"resource {resource}")
+
+
+def _prlimit(pid: int, resource: int, new: bytes | None, detail: str) -> tuple[int, int]:
+    old = buffer(_RLIMIT.size)
+    syscall("prlimit", numbers.prlimit64, pid, resource, new, old, detail=detail)
+    soft, hard = _RLIMIT.unpack(old.raw)
     return soft, hard
 
 

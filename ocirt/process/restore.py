@@ -19,6 +19,7 @@ from ocirt.pipeline import CRIU, ENDING_SIGNALS, Undo, run
 from ocirt.process.criu import EXTERNAL, YARD, outside_mounts
 from ocirt.process.launch import Notes, launch
 from ocirt.process.lifecycle import STANDARD, destroy, first_record, hand_over, new_box, run_hooks
+from ocirt.process.making import recorded
 from ocirt.stages.cgroup import directories_to_make
 from ocirt.stages.criu import SOCKET
 
@@ -86,7 +87,7 @@ class Restore:
             ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
             box.fds[SOCKET] = theirs.fileno()
 
-            launch(plan, box, Making(container, box))
+            launch(plan, box, MakingForCriu(container, box))
             undo.replace(lambda: destroy(container))
             theirs.close()
             with Conversation(ours, box.pid) as conversation:
@@ -145,7 +146,7 @@ class Restore:
         return outside_mounts(self.config, self._bundle, container.record["rootfs"], self._host, cgroups)
 
 
-class Making(Notes):
+class MakingForCriu(Notes):
     """What was made before there is an init, which is criu's work: the process that is born becomes criu."""
 
     def __init__(self, container: Container, box: Box) -> None:
@@ -153,7 +154,7 @@ class Making(Notes):
         self.box = box
 
     def born(self) -> None:
-        self.container.record["cgroup"] = self.box.manager.record() if self.box.manager is not None else None
+        self.container.record["cgroup"] = recorded(self.box.manager)
         self.container.record["cgroup_wanted"] = []
         self.container.save()
 

@@ -7,10 +7,9 @@ import fcntl
 import select
 
 from ocirt import system as os
-from ocirt.kernel.terminals import make_raw, set_modes
+from ocirt.kernel.terminals import TIOCGWINSZ, TIOCSWINSZ, make_raw, set_modes
 
 STDIN, STDOUT = 0, 1
-TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
 WINDOW_SIZE = 8  # bytes of struct winsize: rows, columns and two unused shorts
 CHUNK = 65536
 
