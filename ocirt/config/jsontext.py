@@ -1,8 +1,8 @@
 """JSON text <-> values (RFC 8259), through a scanner in C.
 
-The native launcher has its own (launcher/json.c).  The portable one takes the standard library's: `json` itself costs
-6-8 ms to import, because of `re`; its C half, `_json`, costs 0.15 ms.  This is the only file that uses it; without it
-(another Python) the public `json` does the same work.
+The native launcher has its own, and a writer (launcher/json.c).  The portable one takes the standard library's: `json`
+itself costs 6-8 ms to import, because of `re`; its C half, `_json`, costs 0.15 ms.  This is the only file that uses it;
+without it (another Python) the public `json` does the same work.
 
 The standard scanner is laxer than the RFC and than Go's decoder: refused here are duplicate keys,
 NaN and Infinity, lone surrogates, a byte order mark, and nesting deeper than MAX_DEPTH.  Whatever
@@ -85,17 +85,6 @@ def standard_scan(text: str, start: int) -> tuple[object, int]:
     return _scanners[0](text, start)
 
 
-if "_ocirt" in sys.builtin_module_names:
-    from _ocirt import scan_json  # type: ignore[import-not-found]  # part of the native launcher
-
-    def _scan(text: str, start: int) -> tuple[object, int]:
-        """The same."""
-        return scan_json(text, start, MAX_DEPTH, without_nulls)  # type: ignore[no-any-return]
-
-else:
-    _scan = standard_scan
-
-
 def parse(data: bytes, what: str) -> object:
     """The value that data (UTF-8 text of the file called what) stands for.
 
@@ -144,7 +133,12 @@ def dump(value: object, indent: int | None = None) -> str:
 
     Accepts dict (string keys), list, tuple, str, int, float, bool and None; raises TypeError for others.
     """
-    return "".join(_pieces(value, "\n" if indent is not None else "", " " * (indent or 0)))
+    return _write(value, -1 if indent is None else indent)
+
+
+def portable_write(value: object, indent: int) -> str:
+    """The same; one line if indent is negative."""
+    return "".join(_pieces(value, "\n" if indent >= 0 else "", " " * indent))
 
 
 def _pieces(value: object, newline: str, step: str) -> list[str]:
@@ -154,8 +148,10 @@ def _pieces(value: object, newline: str, step: str) -> list[str]:
         return ["true" if value else "false"]
     if isinstance(value, str):
         return [log.quote(value)]
-    if isinstance(value, int) or (isinstance(value, float) and value - value == 0):  # nan and inf have no form
-        return [repr(value)]
+    if isinstance(value, int):
+        return [int.__repr__(value)]
+    if isinstance(value, float) and value - value == 0:  # nan and inf have no form
+        return [float.__repr__(value)]
     inner = newline and newline + step
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         colon = ": " if newline else ":"
@@ -175,3 +171,17 @@ def _enclose(opening: str, items: list[list[str]], closing: str, newline: str, i
     pieces[-1] = newline
     pieces.append(closing)
     return pieces
+
+
+if "_ocirt" in sys.builtin_module_names:  # part of the native launcher
+    from _ocirt import dump_json, scan_json  # type: ignore[import-not-found]
+
+    _write: Callable[[object, int], str] = dump_json
+
+    def _scan(text: str, start: int) -> tuple[object, int]:
+        """standard_scan() of the native launcher."""
+        return scan_json(text, start, MAX_DEPTH, without_nulls)  # type: ignore[no-any-return]
+
+else:
+    _scan = standard_scan
+    _write = portable_write

@@ -1,7 +1,8 @@
-/* A scanner of JSON text (RFC 8259) for config/jsontext.py; included where a module is made of it.
+/* A scanner and a writer of JSON text (RFC 8259) for config/jsontext.py; included where a module is made of them.
  *
- * It says yes or no: jsonfault.py finds out what is wrong, and where.  What is right and wrong is the same as for the
- * standard library's scanner, which takes its place in the portable form.
+ * The scanner says yes or no: jsonfault.py finds out what is wrong, and where.  What is right and wrong is the same as for
+ * the standard library's scanner, which takes its place in the portable form; the writer's place takes jsontext.py's own,
+ * whose text is the same.
  */
 
 /* A text that is being read. */
@@ -324,4 +325,205 @@ static PyObject *scan_json(PyObject *module, PyObject *arguments)
     return value == NULL ? NULL : Py_BuildValue("Nn", value, json.at);
 }
 
-#define JSON {"scan_json", scan_json, METH_VARARGS, NULL}
+/* A text that is being written. */
+struct json_output {
+    _PyUnicodeWriter text;
+    Py_ssize_t indent; /* spaces for each level, or negative: all in one line */
+    Py_ssize_t margin; /* those of this level */
+};
+
+/* Room to begin with: more than most records and states need.  Python's pools for small objects have no such blocks: each
+   of the sizes that the text would grow through there would be another page to touch. */
+#define MOST_TEXT 2048
+
+static int json_write(struct json_output *output, PyObject *value);
+
+static int json_put(struct json_output *output, Py_UCS4 character)
+{
+    return _PyUnicodeWriter_WriteChar(&output->text, character);
+}
+
+static int json_put_word(struct json_output *output, const char *word)
+{
+    return _PyUnicodeWriter_WriteASCIIString(&output->text, word, (Py_ssize_t)strlen(word));
+}
+
+/* One of UTF-16's. */
+static int json_write_unit(struct json_output *output, unsigned unit)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char escape[] = {
+        '\\', 'u', digits[unit >> 12 & 15], digits[unit >> 8 & 15], digits[unit >> 4 & 15], digits[unit & 15], '\0',
+    };
+    return json_put_word(output, escape);
+}
+
+static int json_write_escape(struct json_output *output, Py_UCS4 character)
+{
+    switch (character) {
+    case '"':
+        return json_put_word(output, "\\\"");
+    case '\\':
+        return json_put_word(output, "\\\\");
+    case '\n':
+        return json_put_word(output, "\\n");
+    case '\t':
+        return json_put_word(output, "\\t");
+    }
+    if (character <= 0xffff)
+        return json_write_unit(output, character);
+    if (json_write_unit(output, Py_UNICODE_HIGH_SURROGATE(character)) < 0)
+        return -1;
+    return json_write_unit(output, Py_UNICODE_LOW_SURROGATE(character));
+}
+
+/* Whether it stands for itself, as log.quote() has it.  Python's table is not touched for ASCII. */
+static int json_is_plain(Py_UCS4 character)
+{
+    if (character == '"' || character == '\\')
+        return 0;
+    return character < 0x7f ? character >= ' ' : Py_UNICODE_ISPRINTABLE(character);
+}
+
+static int json_write_string(struct json_output *output, PyObject *string)
+{
+    const void *characters = PyUnicode_DATA(string);
+    int kind = PyUnicode_KIND(string);
+    Py_ssize_t start = 0, length = PyUnicode_GET_LENGTH(string);
+    if (json_put(output, '"') < 0)
+        return -1;
+    for (Py_ssize_t at = 0; at < length; at++) {
+        Py_UCS4 character = PyUnicode_READ(kind, characters, at);
+        if (json_is_plain(character))
+            continue;
+        if (_PyUnicodeWriter_WriteSubstring(&output->text, string, start, at) < 0)
+            return -1;
+        if (json_write_escape(output, character) < 0)
+            return -1;
+        start = at + 1;
+    }
+    if (_PyUnicodeWriter_WriteSubstring(&output->text, string, start, length) < 0)
+        return -1;
+    return json_put(output, '"');
+}
+
+static int json_write_integer(struct json_output *output, PyObject *number)
+{
+    PyObject *digits = _PyLong_Format(number, 10);
+    int done = digits == NULL ? -1 : _PyUnicodeWriter_WriteStr(&output->text, digits);
+    Py_XDECREF(digits);
+    return done;
+}
+
+static int json_write_float(struct json_output *output, double number)
+{
+    char *digits = PyOS_double_to_string(number, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    int done = digits == NULL ? -1 : json_put_word(output, digits);
+    PyMem_Free(digits);
+    return done;
+}
+
+/* To where the next element, or the closing bracket, begins. */
+static int json_write_break(struct json_output *output)
+{
+    if (output->indent < 0)
+        return 0;
+    int done = json_put(output, '\n');
+    for (Py_ssize_t space = 0; space < output->margin && done == 0; space++)
+        done = json_put(output, ' ');
+    return done;
+}
+
+/* A list or a tuple. */
+static int json_write_items(struct json_output *output, PyObject *array)
+{
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(array); i++) {
+        if (i > 0 && json_put(output, ',') < 0)
+            return -1;
+        if (json_write_break(output) < 0 || json_write(output, PySequence_Fast_GET_ITEM(array, i)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int json_write_members(struct json_output *output, PyObject *object)
+{
+    PyObject *name, *value;
+    for (Py_ssize_t at = 0, is_first = 1; PyDict_Next(object, &at, &name, &value); is_first = 0) {
+        if (!is_first && json_put(output, ',') < 0)
+            return -1;
+        if (json_write_break(output) < 0 || json_write_string(output, name) < 0)
+            return -1;
+        if (json_put_word(output, output->indent < 0 ? ":" : ": ") < 0 || json_write(output, value) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A dictionary, a list or a tuple. */
+static int json_write_container(struct json_output *output, PyObject *value, int is_object, Py_ssize_t size)
+{
+    if (size == 0)
+        return json_put_word(output, is_object ? "{}" : "[]");
+    if (json_put(output, is_object ? '{' : '[') < 0 || Py_EnterRecursiveCall(" while JSON is written"))
+        return -1;
+    output->margin += output->indent;
+    int done = is_object ? json_write_members(output, value) : json_write_items(output, value);
+    output->margin -= output->indent;
+    Py_LeaveRecursiveCall();
+    if (done < 0 || json_write_break(output) < 0)
+        return -1;
+    return json_put(output, is_object ? '}' : ']');
+}
+
+static int json_has_names(PyObject *dictionary)
+{
+    PyObject *name;
+    for (Py_ssize_t at = 0; PyDict_Next(dictionary, &at, &name, NULL);)
+        if (!PyUnicode_Check(name))
+            return 0;
+    return 1;
+}
+
+/* Nothing here executes Python, so that value and what is in it need no counting: what the image has is only read. */
+static int json_write(struct json_output *output, PyObject *value)
+{
+    if (value == Py_None)
+        return json_put_word(output, "null");
+    if (PyBool_Check(value))
+        return json_put_word(output, value == Py_True ? "true" : "false");
+    if (PyUnicode_Check(value))
+        return json_write_string(output, value);
+    if (PyLong_Check(value))
+        return json_write_integer(output, value);
+    if (PyFloat_Check(value) && isfinite(PyFloat_AS_DOUBLE(value)))
+        return json_write_float(output, PyFloat_AS_DOUBLE(value));
+    if (PyDict_Check(value) && json_has_names(value))
+        return json_write_container(output, value, 1, PyDict_GET_SIZE(value));
+    if (PyList_Check(value) || PyTuple_Check(value))
+        return json_write_container(output, value, 0, PySequence_Fast_GET_SIZE(value));
+    PyObject *type = PyType_GetName(Py_TYPE(value));
+    if (type != NULL)
+        PyErr_Format(PyExc_TypeError, "%U has no form in JSON", type);
+    Py_XDECREF(type);
+    return -1;
+}
+
+/* dump_json(value, indent): value as JSON text, with indent spaces for each level; in one line if indent is negative.
+   Raises TypeError for what JSON has no form for, RecursionError for nesting deeper than Python's calls may be. */
+static PyObject *dump_json(PyObject *module, PyObject *arguments)
+{
+    struct json_output output = {0};
+    PyObject *value;
+    if (!PyArg_ParseTuple(arguments, "On", &value, &output.indent))
+        return NULL;
+    _PyUnicodeWriter_Init(&output.text);
+    output.text.overallocate = 1;
+    output.text.min_length = MOST_TEXT;
+    if (json_write(&output, value) == 0)
+        return _PyUnicodeWriter_Finish(&output.text);
+    _PyUnicodeWriter_Dealloc(&output.text);
+    return NULL;
+}
+
+#define JSON {"scan_json", scan_json, METH_VARARGS, NULL}, {"dump_json", dump_json, METH_VARARGS, NULL}

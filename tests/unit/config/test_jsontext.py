@@ -17,22 +17,27 @@ from tests.support import cmodule
 from tests.support.oracle import ROOT
 
 Scanner = Callable[[str, int], tuple[object, int]]
+Writer = Callable[[object, int], str]
 
 EXAMPLES = sorted((ROOT / "tests/configs").glob("*/**/*.json"))
 
 
 @pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Scanner:
-    """The native launcher's scanner."""
+def native(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scanner, Writer]:
+    """The native launcher's scanner and writer."""
     module = cmodule.load(cmodule.compiled(tmp_path_factory.mktemp("native"), "json.c", "JSON", "-O1"))
-    return lambda text, start: module.scan_json(text, start, jsontext.MAX_DEPTH, jsontext.without_nulls)
+    scan = lambda text, start: module.scan_json(text, start, jsontext.MAX_DEPTH, jsontext.without_nulls)  # noqa: E731
+    return scan, module.dump_json
 
 
 @pytest.fixture(params=["native", "_json", "json"], autouse=True)
 def _scanner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs with the native launcher's scanner, the standard library's private one and its public one."""
+    """Every test runs with the native launcher's scanner and writer, the standard library's private scanner and its
+    public one."""
     if request.param == "native":
-        monkeypatch.setattr(jsontext, "_scan", request.getfixturevalue("native"))
+        scan, write = request.getfixturevalue("native")
+        monkeypatch.setattr(jsontext, "_scan", scan)
+        monkeypatch.setattr(jsontext, "_write", write)
     elif request.param == "json":
         monkeypatch.setattr(jsontext, "_scan", jsontext.public_scanner())
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ocirt.config import jsontext
 from ocirt.launcher import native, placement
 from tests.support.jsontexts import texts
 
@@ -199,17 +200,22 @@ def main():
     assert subprocess.run([built(tmp_path, source)], check=False, timeout=30).returncode == 3
 
 
-def test_its_core_reads_json_as_a_whole_interpreter_does(tmp_path: Path) -> None:
+def test_its_core_reads_and_writes_json_as_a_whole_interpreter_does(tmp_path: Path) -> None:
     source = """
 import _io, marshal, posix
-from _ocirt import scan_json
+from _ocirt import dump_json, scan_json
 SPACE = ' \\t\\n\\r'
 def read(text):
     try:
         value, end = scan_json(text, len(text) - len(text.lstrip(SPACE)), 384, lambda members: None)
     except ValueError:
         return 'refused'
-    return 'refused' if text[end:].strip(SPACE) else repr(value)
+    if text[end:].strip(SPACE):
+        return 'refused'
+    try:
+        return repr((value, dump_json(value, -1), dump_json(value, 2)))
+    except TypeError as error:
+        return repr((value, str(error)))
 def main():
     texts = marshal.loads(_io.FileIO(0).readall())
     _io.FileIO(1, 'w').write(marshal.dumps([*map(read, texts)]))
@@ -224,7 +230,7 @@ def main():
 
 
 def read_by_json(text: str) -> str:
-    """Without what the standard library accepts beyond RFC 8259, and names given twice."""
+    """Without what the standard library accepts beyond RFC 8259, and names given twice; and written again."""
 
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(dict(pairs)) != len(pairs):
@@ -235,9 +241,13 @@ def read_by_json(text: str) -> str:
         raise ValueError
 
     try:
-        return repr(json.loads(text, object_pairs_hook=members, parse_constant=refuse))
+        value = json.loads(text, object_pairs_hook=members, parse_constant=refuse)
     except ValueError:
         return "refused"
+    try:
+        return repr((value, jsontext.portable_write(value, -1), jsontext.portable_write(value, 2)))
+    except TypeError as error:  # 1e400 is infinite
+        return repr((value, str(error)))
 
 
 @pytest.mark.parametrize(
