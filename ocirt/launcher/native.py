@@ -83,6 +83,11 @@ def library() -> str:
     return f"libpython{sysconfig.get_config_var('LDVERSION')}.a"
 
 
+def entry() -> tuple[str, ...]:
+    """The option by which the executable begins before the C library; none where early.c does not know how."""
+    return ("-Wl,-e,early_start",) if sysconfig.get_config_var("MULTIARCH") == "x86_64-linux-gnu" else ()
+
+
 def boot(package: Path, installed: str, profile: str) -> bytes:
     """What the launcher reads while its image is made: the places in its memory, as the profile has them; and boot.py
     and the names it wants, marshalled.
@@ -179,7 +184,7 @@ def compile_c(executable: Path, *options: str) -> None:
     defines = [f'-DSELF_EXE="{protection()}"', *(f'-DPYTHON_{name}=L"{path}"' for name, path in paths.items())]
     inputs = [HERE / "native.c", directory / library()]
     include = f"-I{sysconfig.get_path('include')}"
-    command: list[str | Path] = [*compiler, *OPTIONS, *options, include, *defines]
+    command: list[str | Path] = [*compiler, *OPTIONS, *entry(), *options, include, *defines]
     command += [*inputs, *LIBRARIES, HERE / "end.c", "-lm", "-o", executable]
     ran = subprocess.run(command, check=False, stderr=subprocess.PIPE)
     if ran.returncode:  # no libc6-dev, no static zlib: its own lines say which

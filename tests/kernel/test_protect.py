@@ -1,4 +1,7 @@
-"""ocirt/launcher/protect.c alone, in a program that tells how it came to be executed."""
+"""ocirt/launcher/protect.c and early.c alone, in a program that tells how it came to be executed.
+
+It begins before the C library, as the launcher does, or with it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from ocirt.launcher import native
 
 TREE = Path(__file__).resolve().parents[2]
 OVERLAY, COPY = "/victim", "/memfd:ocirt (deleted)"
@@ -16,7 +23,7 @@ OVERLAY, COPY = "/victim", "/memfd:ocirt (deleted)"
 PROGRAM = r"""
 #define _GNU_SOURCE
 #include "protect.c"
-#include <dirent.h>
+#include <stdlib.h>
 int main(int argc, char **argv)
 {
     protect_executable(argv);
@@ -28,7 +35,7 @@ int main(int argc, char **argv)
         if (fcntl(fd, F_GETFD) >= 0)
             printf("%s%d", any++ ? ", " : "", fd);
     const char *kept = getenv("KEPT");
-    printf("], \"kept\": \"%s\"}\n", kept ? kept : "");
+    printf("], \"kept\": \"%s\", \"early\": %s}\n", kept ? kept : "", is_protected ? "true" : "false");
     return 0;
 }
 """
@@ -36,12 +43,26 @@ int main(int argc, char **argv)
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture(scope="module")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("victim")
+# execve(2) with any arguments and environment: of each the words, and then the environment's.
+EXECVE = """
+import ctypes, json, sys
+def words(texts):
+    return (ctypes.c_char_p * (len(texts) + 1))(*(text.encode() for text in texts), None)
+file, arguments, environment = json.load(sys.stdin)
+ctypes.CDLL(None).execve(file.encode(), words(arguments), words(environment))
+"""
+
+
+@pytest.fixture(scope="module", params=["early", "late"])
+def victim(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    entry = native.entry() if request.param == "early" else ()
+    if request.param == "early" and not entry:
+        pytest.skip("no early start on this architecture")
+    directory = tmp_path_factory.mktemp(request.param)
     (directory / "victim.c").write_text(PROGRAM)
     made = directory / "victim"
-    options = ["-Wall", "-Wextra", "-Werror", "-O2", f"-I{TREE}/ocirt/launcher", "-o", made]
+    options = ["-Wall", "-Wextra", "-Werror", "-O2", f"-I{TREE}/ocirt/launcher", "-o", made, *entry]
+    options += ["-static", "-no-pie"] if entry else []
     subprocess.run(["gcc", *options, directory / "victim.c"], check=True, timeout=60)
     for part in (directory, *directory.parents[:2]):  # pytest's are closed to others
         part.chmod(0o755)
@@ -53,6 +74,24 @@ def told(*command: Path | str, **environment: str) -> dict[str, object]:
     env = {"PATH": os.environ["PATH"], **environment}
     done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=30)
     return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def told_by_execve(victim: Path, words: Sequence[str], environment: Sequence[str]) -> dict[str, object]:
+    given = json.dumps([str(victim), words, environment])
+    command = [sys.executable, "-c", EXECVE]
+    done = subprocess.run(command, input=given, check=True, capture_output=True, text=True, timeout=30)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def is_early(victim: Path) -> bool:
+    return victim.parent.name.startswith("early")
+
+
+def calls(*command: Path | str, options: Sequence[str] = ()) -> list[str]:
+    """The names of the system calls of a command, which succeeds, as strace(1) shows them."""
+    traced = ["strace", "-f", *options, *command]
+    done = subprocess.run(traced, check=True, capture_output=True, text=True, timeout=30)
+    return [line.partition("(")[0] for line in done.stderr.splitlines() if "(" in line]
 
 
 @pytest.mark.parametrize("words", [(), ("start", "x"), ("--root", "/create", "kill"), ("running",)])
@@ -70,6 +109,7 @@ def test_what_enters_one_is_executed_from_an_overlay(victim: Path, word: str) ->
         "comm": "victim",
         "fds": [0, 1, 2],
         "kept": "yes",
+        "early": is_early(victim),
     }
 
 
@@ -79,9 +119,32 @@ def test_a_copy_where_it_is_wanted(victim: Path) -> None:
 
 
 def test_it_is_not_executed_a_third_time(victim: Path) -> None:
-    command = ["strace", "-f", "-e", "trace=execve,execveat", victim, "run"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
-    assert [line.partition("(")[0] for line in done.stderr.splitlines() if "exec" in line] == ["execve", "execveat"]
+    assert calls(victim, "run", options=["-e", "trace=execve,execveat"]) == ["execve", "execveat"]
+
+
+def test_the_first_execution_does_nothing_else(victim: Path) -> None:
+    """0.2 ms: the C library is not initialised; and the second one is not asked twice what it is."""
+    if not is_early(victim):
+        pytest.skip("it begins with the C library")
+    names = calls(victim, "run")
+    second = names.index("execveat") + 1
+    overlay = ["fsopen", "fsconfig", "fsconfig", "fsmount", "close"]
+    looks = ["openat", "fstatfs", "readlink", "openat", "statx", "statx", "statx"]
+    assert names[:second] == ["execve", *looks, *overlay, "execveat"]
+    assert names[second : second + 5] == ["openat", "fstatfs", "open_tree", "prctl", "close"]
+    assert not {"fstatfs", "open_tree"} & set(names[second + 5 :])
+
+
+@pytest.mark.parametrize("call", ["fstatfs", "statx", "fsopen", "fsconfig", "fsmount", "execveat", "open_tree"])
+def test_where_the_kernel_refuses_an_overlay(victim: Path, tmp_path: Path, call: str) -> None:
+    """It is a copy, and nothing of the attempts is left open."""
+    when = ":when=1..2" if call == "execveat" else ""  # of early.c, and of protect.c
+    if call == "execveat" and not is_early(victim):
+        when = ":when=1"
+    inject = f"inject={call}:error=EPERM{when}"
+    command = ["strace", "-f", "-o", tmp_path / "calls", "-e", inject, victim, "run"]
+    said = told(*command)
+    assert (said["exe"], said["fds"], said["early"]) == (COPY, [0, 1, 2], False)
 
 
 @pytest.mark.parametrize("low", [0, 2])
@@ -145,3 +208,48 @@ def test_without_procfs(victim: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     expected = "ocirt: the executable cannot be protected from the container: /proc/self/exe: No such file or directory"
     assert (done.returncode, done.stdout, done.stderr) == (255, "", f"{expected}\n")
+
+
+def test_no_arguments_at_all(victim: Path) -> None:
+    """Linux makes one of none, which is empty (5.18)."""
+    said = told_by_execve(victim, [], ["KEPT=yes"])
+    assert (said["exe"], said["name"], said["kept"], said["early"]) == (str(victim), "", "yes", False)
+
+
+def test_a_name_that_is_empty(victim: Path) -> None:
+    said = told_by_execve(victim, ["", "run"], [])
+    assert (said["exe"], said["name"], said["comm"]) == (OVERLAY, "", "")
+
+
+def test_a_large_environment(victim: Path) -> None:
+    large = [f"V{number}={'x' * 100_000}" for number in range(15)]
+    said = told_by_execve(victim, ["x/y", "run"], [*large, "KEPT=yes"])
+    assert (said["exe"], said["name"], said["comm"], said["kept"]) == (OVERLAY, "x/y", "y", "yes")
+    assert told_by_execve(victim, ["x", "run"], [*large, "OCIRT_SELF_EXE=independent-data-copy"])["exe"] == COPY
+
+
+@pytest.mark.parametrize(
+    ("environment", "exe"),
+    [
+        (["OCIRT_SELF_EXE=", "OCIRT_SELF_EXE=independent-data-copy"], OVERLAY),
+        (["OCIRT_SELF_EXE=independent-data-copy", "OCIRT_SELF_EXE="], COPY),
+        (["XOCIRT_SELF_EXE=x", "OCIRT_SELF_EXEX=x", "OCIRT_SELF_EXE", "OCIRT_SELF_EX=x"], OVERLAY),
+    ],
+)
+def test_the_first_wish_counts(victim: Path, environment: list[str], exe: str) -> None:
+    assert told_by_execve(victim, ["x", "run"], environment)["exe"] == exe
+
+
+@pytest.mark.parametrize("options", [("-O0",), ("-O2",), ("-O3", "-fstack-protector-all")])
+def test_the_early_start_uses_nothing_of_the_c_library(tmp_path: Path, options: Sequence[str]) -> None:
+    """Nor memory of a thread's, which is found by a register that is not set yet."""
+    if not native.entry():
+        pytest.skip("no early start on this architecture")
+    source, made = tmp_path / "alone.c", tmp_path / "alone.o"
+    source.write_text('#define _GNU_SOURCE\n#include "early.c"\n')
+    subprocess.run(["gcc", *options, f"-I{TREE}/ocirt/launcher", "-c", "-o", made, source], check=True, timeout=60)
+    wanted = subprocess.run(["nm", "-u", made], check=True, capture_output=True, text=True, timeout=30).stdout
+    code = subprocess.run(["objdump", "-d", made], check=True, capture_output=True, text=True, timeout=30).stdout
+    assert wanted.split() == ["U", "_start"]
+    assert "before_the_c_library" in code
+    assert "%fs:" not in code

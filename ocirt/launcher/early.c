@@ -1,0 +1,248 @@
+/* The executable in a read-only overlay, and a start before the C library's; included by protect.c.
+ *
+ * A command that enters a container is executed twice.  What a static C library does before main() is 0.2 ms, half of
+ * it CPUID instructions, which trap on a virtual machine; the first execution needs nothing of it.  So the executable
+ * begins with early_start(), which executes the command again from the overlay, or leaves the process as it was to the C
+ * library's _start.  Then protect_executable() decides, which knows the sealed copy too, and says what is wrong.
+ *
+ * Nothing here may use the C library: no memory of a thread's is there, and functions such as strlen(3) have no address
+ * yet.  tests/kernel/test_protect.py sees that the compiler uses nothing of it either.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <linux/stat.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#ifndef SELF_EXE /* native.py says */
+#define SELF_EXE "ro-shared-page"
+#endif
+
+#define WISH "OCIRT_SELF_EXE"
+#define SHARED "ro-shared-page"
+/* An overlay wants two lower layers.  The second is never looked into: a directory with nothing mounted below it, which
+   a user namespace may not hide. */
+#define OTHER_LAYER ":/sys/class"
+
+/* No loop becomes a call of memset() or strlen(), and no stack is guarded by what is a thread's. */
+#pragma GCC push_options
+#pragma GCC optimize("no-tree-loop-distribute-patterns", "no-stack-protector")
+
+static int is_protected; /* found out before the C library began, in this process: the image is made without */
+
+/* A system call's result, or -errno. */
+static long kernel(long number, long a, long b, long c, long d, long e)
+{
+#if defined(__x86_64__) && defined(__LP64__)
+    register long fourth __asm__("r10") = d, fifth __asm__("r8") = e;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth), "r"(fifth)
+                     : "rcx", "r11", "memory");
+    return result;
+#else /* and no early start */
+    long result = syscall(number, a, b, c, d, e);
+    return result == -1 ? -errno : result;
+#endif
+}
+
+#define KERNEL(number, a, b, c, d, e, ...) kernel(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
+#define CALL(...) KERNEL(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+
+/* What follows `beginning` in the text; NULL where it begins with something else. */
+static const char *after(const char *beginning, const char *text)
+{
+    for (; *beginning != '\0'; beginning++, text++)
+        if (*text != *beginning)
+            return NULL;
+    return text;
+}
+
+static int same(const char *one, const char *other)
+{
+    const char *rest = after(one, other);
+    return rest != NULL && *rest == '\0';
+}
+
+/* What follows the last slash of a path; the whole where there is none. */
+static const char *name_in(const char *path)
+{
+    const char *name = path;
+    for (; *path != '\0'; path++)
+        if (*path == '/')
+            name = path + 1;
+    return name;
+}
+
+/* The word of the command line that may let a process into a container, or NULL.  That another one has the name of such
+   a command does no harm. */
+static const char *entering(char **argv)
+{
+    static const char commands[][8] = {"create", "run", "exec", "restore"};
+    for (char **word = argv + 1; argv[0] != NULL && *word != NULL; word++)
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+            if (same(commands[i], *word))
+                return *word;
+    return NULL;
+}
+
+/* How the executable is to be protected: what the caller says, or what native.py said. */
+static const char *wished(char **environment)
+{
+    for (; *environment != NULL; environment++) {
+        const char *wish = after(WISH "=", *environment);
+        if (wish != NULL)
+            return *wish != '\0' ? wish : SELF_EXE;
+    }
+    return SELF_EXE;
+}
+
+/* What ps shows: before Linux 6.14 it would be a descriptor's number. */
+static void take_name(char **argv)
+{
+    CALL(SYS_prctl, PR_SET_NAME, name_in(argv[0]));
+}
+
+static int is_in_read_only_overlay(int exe)
+{
+    struct statfs where;
+    return CALL(SYS_fstatfs, exe, &where) == 0 && where.f_type == OVERLAYFS_SUPER_MAGIC && where.f_flags & ST_RDONLY;
+}
+
+/* Whether its mount is in no mount namespace.  A container's root may be a read-only overlay, too, but that can be cloned;
+   ours went out of reach when the execution closed its descriptor. */
+static int is_out_of_reach(int exe)
+{
+    long clone = CALL(SYS_open_tree, exe, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (clone >= 0)
+        CALL(SYS_close, clone);
+    return clone == -EINVAL;
+}
+
+static int identity(int directory, const char *name, struct statx *found)
+{
+    unsigned int wanted = STATX_INO | STATX_MNT_ID;
+    return CALL(SYS_statx, directory, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, wanted, found) == 0
+           && (found->stx_mask & wanted) == wanted;
+}
+
+/* The executable's directory, and its name there in `path`; -1 where that leads to another file, or past a mount, which
+   the overlay would not show. */
+static int directory_of(int exe, char *path, size_t size, const char **name)
+{
+    long length = CALL(SYS_readlink, "/proc/self/exe", path, size - 1);
+    if (length <= 0)
+        return -1;
+    path[length] = '\0';
+    *name = name_in(path);
+    if (*name - path < 2) /* "/name", or no path */
+        return -1;
+    path[*name - path - 1] = '\0';
+    int directory = (int)CALL(SYS_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct statx ours, theirs, around;
+    if (directory >= 0 && identity(exe, "", &ours) && identity(directory, *name, &theirs)
+        && identity(directory, "", &around) && ours.stx_ino == theirs.stx_ino
+        && ours.stx_dev_major == theirs.stx_dev_major && ours.stx_dev_minor == theirs.stx_dev_minor
+        && ours.stx_mnt_id == theirs.stx_mnt_id && ours.stx_mnt_id == around.stx_mnt_id)
+        return directory;
+    if (directory >= 0)
+        CALL(SYS_close, directory);
+    return -1;
+}
+
+/* A directory as a layer has to name it, and the other one. */
+static void name_layers(char *layers, int directory)
+{
+    char digits[12];
+    size_t count = 0;
+    do
+        digits[count++] = (char)('0' + directory % 10);
+    while ((directory /= 10) != 0);
+    for (const char *from = "/proc/self/fd/"; *from != '\0';)
+        *layers++ = *from++;
+    while (count > 0)
+        *layers++ = digits[--count];
+    for (const char *from = OTHER_LAYER; (*layers++ = *from++) != '\0';)
+        ;
+}
+
+/* A new overlay of the directory that is mounted nowhere; negative where that cannot be had. */
+static int overlay_of(int directory)
+{
+    char layers[64];
+    int context = (int)CALL(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), mount = -1;
+    if (context < 0)
+        return -1;
+    name_layers(layers, directory);
+    if (CALL(SYS_fsconfig, context, FSCONFIG_SET_STRING, "lowerdir", layers, 0) == 0
+        && CALL(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+        mount = (int)CALL(SYS_fsmount, context, FSMOUNT_CLOEXEC,
+                          MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    CALL(SYS_close, context);
+    return mount;
+}
+
+/* Execute the command again, from a new overlay, which the mount's descriptor holds together until the execution closes
+   it.  Returns where that cannot be done, and leaves nothing open. */
+static void execute_in_overlay(int exe, char **argv, char **environment)
+{
+    char path[4096];
+    const char *name;
+    int directory = directory_of(exe, path, sizeof path, &name);
+    if (directory < 0)
+        return;
+    int mount = overlay_of(directory);
+    if (mount >= 0) {
+        CALL(SYS_execveat, mount, name, argv, environment, AT_SYMLINK_NOFOLLOW);
+        CALL(SYS_close, mount);
+    }
+    CALL(SYS_close, directory);
+}
+
+#if defined(__x86_64__) && defined(__LP64__)
+/* The process's first function; `stack` is what execve(2) left there: the number of arguments, these, NULL, the
+   environment, NULL. */
+__attribute__((used)) static void before_the_c_library(long *stack)
+{
+    char **argv = (char **)(stack + 1), **environment = argv + stack[0] + 1;
+    if (entering(argv) == NULL || !same(SHARED, wished(environment)))
+        return;
+    int exe = (int)CALL(SYS_openat, AT_FDCWD, "/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (exe < 0)
+        return;
+    if (!is_in_read_only_overlay(exe)) {
+        execute_in_overlay(exe, argv, environment);
+    } else if (is_out_of_reach(exe)) {
+        is_protected = 1;
+        take_name(argv);
+    }
+    CALL(SYS_close, exe);
+}
+
+/* Where the executable begins (-e).  _start finds the stack and the registers it wants as they were. */
+__asm__(".pushsection .text\n"
+        ".globl early_start\n"
+        ".type early_start, @function\n"
+        "early_start:\n"
+        "    xor %ebp, %ebp\n"
+        "    mov %rsp, %rbx\n"
+        "    mov %rdx, %r12\n"
+        "    mov %rsp, %rdi\n"
+        "    call before_the_c_library\n"
+        "    mov %r12, %rdx\n"
+        "    mov %rbx, %rsp\n"
+        "    jmp _start\n"
+        ".size early_start, . - early_start\n"
+        ".popsection\n");
+#endif
+
+#pragma GCC pop_options
