@@ -53,6 +53,7 @@ VARYING = [
     "setns",
     "setresgid",
     "setresuid",
+    "signalfd4",
     "statx",
     "tgkill",
     "umount2",

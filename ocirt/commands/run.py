@@ -52,11 +52,13 @@ def _foreground(g: Globals, options: Parsed) -> int:
         undo.push(lambda: destroy_once(container))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)  # until stay(): they are for the program
         start(container, foreground=True)
-        from ocirt.process.foreground import stay  # the container runs already meanwhile
+        from ocirt.process.foreground import let_signals_in, stay  # the container runs already meanwhile
 
         code = stay(container.pid, terminal)
         undo.keep()
     if not options.keep:
+        if container.record["poststop"]:
+            let_signals_in()
         destroy_once(container)
     if watch is not None:
         watch.finish()

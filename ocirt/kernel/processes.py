@@ -25,7 +25,7 @@ from ocirt.system import setsid as setsid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 LAST_SIGNAL = 64
@@ -35,6 +35,8 @@ SIGSET_SIZE = 8  # the kernel's sigset_t, not glibc's
 _CLONE_ARGS = Struct("=11Q")
 _RLIMIT = Struct("=QQ")
 _INT = Struct("=i")
+_SIGSET = Struct("=Q")
+_SIGNALFD_SIGINFO = Struct("=I124x")  # ssi_signo, and what nobody asks for
 
 
 def clone3(flags: int, *, exit_signal: int = 17, cgroup: int = -1, pidfd: bool = False) -> tuple[int, int]:
@@ -212,6 +214,20 @@ def reset_signals() -> None:
             syscall("rt_sigaction", numbers.rt_sigaction, signal, default, None, SIGSET_SIZE, detail=f"signal {signal}")
     set_mask = 2  # SIG_SETMASK
     syscall("rt_sigprocmask", numbers.rt_sigprocmask, set_mask, bytes(SIGSET_SIZE), None, SIGSET_SIZE)
+
+
+def signalfd(signals: Iterable[int]) -> int:
+    """signalfd4(2), close-on-exec: the descriptor from which these are read while they are blocked.
+
+    A blocked signal waits there even when its disposition is to be ignored (SIGCHLD, SIGWINCH, SIGURG).
+    """
+    mask = _SIGSET.pack(sum(1 << signal - 1 for signal in signals))
+    return syscall("signalfd", numbers.signalfd4, -1, mask, SIGSET_SIZE, os.O_CLOEXEC)
+
+
+def read_signals(fd: int) -> list[int]:
+    """The numbers of the signals that wait in a signalfd; blocks while there is none."""
+    return [signal for (signal,) in _SIGNALFD_SIGINFO.iter_unpack(read(fd, 64 * _SIGNALFD_SIGINFO.size))]
 
 
 def allow_all_cpus() -> None:

@@ -7,7 +7,8 @@ import select
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.pipeline import FORWARDED
+from ocirt.kernel.processes import read_signals, signalfd
+from ocirt.pipeline import ENDING_SIGNALS, FORWARDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,16 +21,17 @@ SIGNALED = 128  # added to the signal's number, as shells do
 def stay(pid: int, terminal: Terminal | None) -> int:
     """Wait for our child pid; its exit status, or 128 + the number of the signal that ended it.
 
-    Signals may be held back until here: see HELD_SIGNALS.
+    The caller holds FORWARDED back (blocked), and goes on to: they are read here, those too that came before, and
+    what comes later is dropped with our end.
     """
     log.release()
     log.phase("wait for the program to end")
-    wakeup = _catch_signals()
+    signals = signalfd(FORWARDED)
     pidfd = os.pidfd_open(pid)
     try:
         if terminal is not None:
             terminal.attach()
-        _serve(wakeup, pid, pidfd, terminal)
+        _serve(signals, pid, pidfd, terminal)
     finally:
         if terminal is not None:
             terminal.restore()
@@ -37,42 +39,37 @@ def stay(pid: int, terminal: Terminal | None) -> int:
     return SIGNALED - code if code < 0 else code
 
 
-def _catch_signals() -> int:
-    """fd from which the numbers of arriving signals are read, one byte each."""
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for signal in FORWARDED:
-        _signal.signal(signal, _noted)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, FORWARDED)
-    return reading
+def let_signals_in() -> None:
+    """After stay(), before hooks that a signal shall end: what came meanwhile was for the program, and is dropped."""
+    for signal in ENDING_SIGNALS:
+        _signal.signal(signal, _dropped)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
-def _noted(signal: int, frame: object) -> None:
-    """The wake-up descriptor has it."""
+def _dropped(signal: int, frame: object) -> None:
+    """Until the hooks begin, which catch_ending_signals()."""
 
 
-def _serve(wakeup: int, pid: int, pidfd: int, terminal: Terminal | None) -> None:
+def _serve(signals: int, pid: int, pidfd: int, terminal: Terminal | None) -> None:
     """Until the process has ended and its terminal is drained."""
     while True:
         poll = select.poll()
-        poll.register(wakeup, select.POLLIN)
+        poll.register(signals, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
         if terminal is not None:
             terminal.watch(poll)
         ready = dict(poll.poll())
-        if wakeup in ready:
-            _handle(os.read(wakeup, 512), pid, pidfd, terminal)
-        if terminal is not None:
-            terminal.copy(ready)
-        if pidfd in ready:
+        if pidfd in ready:  # nothing is left for signals to do
             if terminal is not None:
                 terminal.drain()
             return
+        if signals in ready:
+            _handle(read_signals(signals), pid, pidfd, terminal)
+        if terminal is not None:
+            terminal.copy(ready)
 
 
-def _handle(signals: bytes, pid: int, pidfd: int, terminal: Terminal | None) -> None:
+def _handle(signals: list[int], pid: int, pidfd: int, terminal: Terminal | None) -> None:
     for signal in signals:
         if signal == SIGCHLD:
             _reap_others(pid)

@@ -128,7 +128,6 @@ def _leave_the_runtime(kept: set[int]) -> None:
     for signal in range(1, _signal.NSIG):
         if _signal.getsignal(signal) not in (None, _signal.SIG_DFL, _signal.SIG_IGN):
             _signal.signal(signal, _signal.SIG_DFL)
-    _signal.set_wakeup_fd(-1)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

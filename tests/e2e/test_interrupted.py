@@ -34,7 +34,7 @@ def test_run(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
     rich(bundle)
     result = interrupted(runtime, tmp_path / "log").run(bundle.args("/bin/true"))
     assert (result.code, result.err) == (0, "")
-    assert runtime.name != "ocirt" or {"poll", "flock", "waitid"} <= answers(tmp_path / "log")
+    assert runtime.name != "ocirt" or {"poll", "flock", "wait4"} <= answers(tmp_path / "log")
 
 
 @pytest.mark.only_ocirt("init of the others waits in open(2), of a fifo")

@@ -26,7 +26,7 @@ MODULES = ("posix", "fcntl", "select", "_signal", "_socket")
 HARMLESS = """
     DirEntry WIFEXITED WIFSIGNALED WTERMSIG _exit cpu_count fileno fspath geteuid getegid getgid getpid getppid getuid
     is_dir is_file is_symlink major makedev minor modify poll register signal strerror umask unregister
-    waitstatus_to_exitcode detach set_wakeup_fd close get_blocking settimeout sigpending getsignal pthread_sigmask
+    waitstatus_to_exitcode detach close get_blocking settimeout sigpending getsignal pthread_sigmask
 """
 
 
