@@ -8,6 +8,7 @@ Exit status: 0, what the command returns, 1 for a failure (255 for exec: its own
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the public module imports enum: 4 ms
 import sys
 
 from ocirt import OCI_VERSION, __version__, log, options
@@ -82,6 +83,7 @@ def run(words: list[str]) -> int:
     context = _Context()
     try:
         _fill_standard_descriptors()
+        _keep_ended_children()
         return _run(words, context)
     except log.ReaderGone:
         return READER_GONE
@@ -332,3 +334,9 @@ def _fill_standard_descriptors() -> None:
         os.set_inheritable(fd, True)
         fd = os.open("/dev/null", os.O_RDWR)
     os.close(fd)
+
+
+def _keep_ended_children() -> None:
+    """Until we ask for their status: a caller that ignores SIGCHLD hands that on, and the kernel would keep none."""
+    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)

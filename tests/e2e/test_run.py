@@ -87,6 +87,32 @@ def test_signals_reach_the_payload(runtime: Runtime, bundle: Bundle, name: str, 
     assert out.read_text() == f"ready\ngot {name}\n"
 
 
+@pytest.mark.only_ocirt("the others wait for the hook")
+def test_a_signal_ends_a_hook_after_the_payload(
+    runtime: Runtime, bundle: Bundle, tmp_path: Path, host_unchanged: Callable
+) -> None:
+    mark = tmp_path / "mark"
+    bundle.hook("poststop", "/bin/sh", "-c", f"echo $$ > {mark}; exec sleep 1000").args(
+        "/bin/sh", "-c", "exit 4"
+    ).save()
+    with host_unchanged():
+        child = subprocess.Popen(
+            runtime.arguments("run", "--bundle", str(bundle.path), bundle.id), stdin=subprocess.DEVNULL
+        )
+        hook = int(poll(lambda: mark.exists() and mark.read_text(), "the hook"))
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 4
+        assert not alive(hook)
+
+
+def test_children_that_the_caller_ignores(runtime: Runtime, bundle: Bundle) -> None:
+    """Ignored SIGCHLD is inherited (execve(2)): the kernel would reap our children itself, and their status be lost."""
+    bundle.hook("createRuntime", "/bin/true").args("/bin/sh", "-c", "exit 4")
+    ignoring = runtime.started_by(f'#!/bin/sh\nexec env --ignore-signal=CHLD {runtime.command} "$@"\n')
+    result = ignoring.run(bundle)
+    assert (result.code, result.err) == (4, "")
+
+
 @pytest.mark.differs(crun="waits for them")
 def test_orphans_of_the_payload_do_not_keep_run(runtime: Runtime, bundle: Bundle) -> None:
     """In a shared pid namespace the payload's children become the runtime's."""
