@@ -3,9 +3,13 @@
 The verdict is that of a JSON Schema draft-04 validator - the tests compare - at 1/100 of the price:
 importing `jsonschema` takes 70 ms.  What draft-04 says and Python does not: true is no integer, and
 neither is 1.0 or 1e3, so that no uid is ever rounded.
+
+The native launcher asks launcher/shape.c first, which finds right what is right in a third of the time, or less.
 """
 
 from __future__ import annotations
+
+import sys
 
 from ocirt import log
 from ocirt.config import shapes
@@ -33,7 +37,9 @@ def validate(value: object, kind: str = "config") -> None:
     Raises ConfigError schema for the first contradiction in the order of the document; at is the
     pointer from value on.
     """
-    _check(value, shapes.KINDS[kind], "", _refuse)
+    shape = shapes.KINDS[kind]
+    if log.debugging or not _is_right(value, shape):
+        _check(value, shape, "", _refuse)
 
 
 def faults(value: object, kind: str = "config") -> list[ConfigError]:
@@ -152,6 +158,20 @@ PATTERNS: dict[str, tuple[str, Callable[[str], bool]]] = {
         lambda text: text.startswith("CAP_") and _made_of_only(text[4:], _CAPITALS + "_"),
     ),
 }
+
+
+if "_ocirt" in sys.builtin_module_names:
+    from _ocirt import has_shape  # type: ignore[import-not-found]  # part of the native launcher
+
+    def _is_right(value: object, shape: Shape) -> bool:
+        """Whether _check() would find nothing wrong.  What is unknown it does not tell."""
+        return has_shape(value, shape, PATTERNS)  # type: ignore[no-any-return]
+
+else:
+
+    def _is_right(value: object, shape: Shape) -> bool:
+        """Not known before _check() has looked."""
+        return False
 
 
 def _wrong(expected: str, value: object, at: str) -> ConfigError:

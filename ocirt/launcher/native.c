@@ -70,6 +70,7 @@ int __wrap__Py_Deepfreeze_Init(void)
 #include "image.c"
 #include "json.c"
 #include "protect.c"
+#include "shape.c"
 #include "syscalls.c"
 
 /* complete(): from the core to a whole interpreter, whose standard library can be imported. */
@@ -89,6 +90,7 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 static PyMethodDef methods[] = {
     SYSCALLS,
     JSON,
+    SHAPE,
     {"complete", complete, METH_NOARGS, NULL},
     {"allocate_for", allocate_for, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -21,6 +22,9 @@ static struct PyModuleDef definition = {{PyModuleDef_HEAD_INIT, .m_name = "_ocir
 PyMODINIT_FUNC PyInit__ocirt(void) {{ return PyModule_Create(&definition); }}
 """
 
+# Every access is checked.
+CHECKED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
 
 def compiled(work: Path, file: str, methods: str, *options: str) -> Path:
     """methods: the file's macro.  The module's file, in work.  Skips the test where Python's headers are not there."""
@@ -32,6 +36,21 @@ def compiled(work: Path, file: str, methods: str, *options: str) -> Path:
     places = [f"-I{header.parent}", f"-I{TREE}/ocirt/launcher"]
     subprocess.run(["cc", "-shared", "-fPIC", *options, *places, "-o", module, source], check=True, timeout=60)
     return module
+
+
+def environment_of_checked() -> dict[str, str]:
+    """For a Python that loads what was compiled with CHECKED.  Skips the test where the compiler has no libasan."""
+    found = subprocess.run(
+        ["cc", "-print-file-name=libasan.so"], check=False, capture_output=True, text=True, timeout=30
+    )
+    library = found.stdout.strip()
+    if not os.path.isabs(library):
+        pytest.skip("no libasan of the compiler's")
+    return {
+        "LD_PRELOAD": f"{library} {library.replace('asan', 'ubsan')}",
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONMALLOC": "malloc",
+    }
 
 
 def load(module: Path) -> ModuleType:

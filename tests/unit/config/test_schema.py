@@ -1,8 +1,10 @@
-"""ocirt.config.schema against `jsonschema`, over the project's schema and over the official one."""
+"""ocirt.config.schema against `jsonschema`, over the project's schema and over the official one; and what the native
+launcher has in its place against it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from jsonschema import Draft4Validator
 from ocirt import log
 from ocirt.config import schema
 from ocirt.errors import ConfigError
+from tests.support import cmodule
 from tests.support.mutation import SCALARS, mutated
 from tests.support.oracle import OFFICIAL, OURS, ROOT, pointers, validator
 
@@ -24,6 +27,8 @@ OFFICIAL_NAME = {"config": "config-schema.json", "state": "state-schema.json", "
 OTHER_PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")  # ours holds little of what these contain
 BATCHES, BATCH = 20, 500
 
+Native = Callable[[object, Any], bool]
+
 
 @pytest.fixture(scope="module")
 def ours() -> dict[str, Draft4Validator]:
@@ -33,6 +38,26 @@ def ours() -> dict[str, Draft4Validator]:
 @pytest.fixture(scope="module")
 def official() -> dict[str, Draft4Validator]:
     return {kind: validator(OFFICIAL, name) for kind, name in OFFICIAL_NAME.items()}
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
+    """The native launcher's."""
+    module = cmodule.load(cmodule.compiled(tmp_path_factory.mktemp("native"), "shape.c", "SHAPE", "-O1"))
+    return lambda value, shape: module.has_shape(value, shape, schema.PATTERNS)
+
+
+@pytest.fixture(autouse=True)
+def _both(native: Native, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test that validates asks both, and fails where they do not agree."""
+
+    def agreed(value: object, shape: Any) -> bool:
+        found: list[ConfigError] = []
+        schema._check(value, shape, "", found.append)
+        assert native(value, shape) is not bool(found), (value, found)
+        return False
+
+    monkeypatch.setattr(schema, "_is_right", agreed)
 
 
 def load(file: Path) -> Any:
@@ -174,3 +199,10 @@ def test_unknown_properties_are_told_when_debugging(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(log, "debug", lines.append)
     schema.validate({"ociVersion": "1.0.0", "a/b": 1, "process": {"cwd": "/", "later": {"x": 1}}})
     assert lines == ["unknown property /a~1b is ignored", "unknown property /process/later is ignored"]
+
+
+def test_a_verdict_of_the_native_launcher_is_the_last_word_but_when_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_is_right", lambda value, shape: True)
+    assert verdict({}) is None
+    monkeypatch.setattr(log, "debugging", True)
+    assert verdict({}) == ""
