@@ -27,8 +27,6 @@
 #define GRAIN 16
 #define SMALL 1024 /* what was given back up to here is used for its own size again */
 #define OWNERS 1024
-#define POOL (16 << 10)    /* of obmalloc.c: what an arena consists of */
-#define TABLES (512 << 10) /* its tables of arenas are smaller */
 #ifdef TRAINING /* every block has pages of its own, for good: see training.c.  MEMORY is profile.py's */
 #define ALIGNMENT PAGE
 #else
@@ -226,15 +224,13 @@ static void give_block_back(void *context, void *old)
 #include "training.c"
 #endif
 
-static char *first_arena; /* of who begins with the image: it lies behind it */
+#include "objects.c"
 
-/* What the interpreter cuts small objects from, and its stack. */
+/* What the interpreter's stack consists of, and small objects beyond those of objects.c. */
 static void *new_arena(void *context, size_t size)
 {
-    if (making && first_arena == NULL)
-        return __wrap_malloc(size);
     if (making)
-        return first_arena + size <= memory + sizeof memory ? first_arena : NULL;
+        return __wrap_malloc(size);
     void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return made == MAP_FAILED ? NULL : made;
 }
@@ -247,32 +243,30 @@ static void free_arena(void *context, void *arena, size_t size)
         munmap(arena, size);
 }
 
-static const PyMemAllocatorDomain small_objects[] = {PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
-static PyMemAllocatorEx allocators_of_python[2];
+static void allocate_objects_by(PyMemAllocatorEx *allocator)
+{
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, allocator);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, allocator);
+}
 
 /* Python cuts small objects from arenas of its own, one beside the other as they come; here each has a block. */
 static void keep_memory_here(void)
 {
     PyObjectArenaAllocator arenas = {NULL, new_arena, free_arena};
     PyObject_SetArenaAllocator(&arenas);
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &of_python);
     PyMemAllocatorEx ours = {NULL, take_block, take_zeroed_block, take_other_block, give_block_back};
-    for (int i = 0; i < 2; i++) {
-        PyMem_GetAllocator(small_objects[i], &allocators_of_python[i]);
-        PyMem_SetAllocator(small_objects[i], &ours);
-    }
+    allocate_objects_by(&ours);
 }
 
-/* What it is not told of as its own it gives to free().  It has its first arena, of which only the beginning was written
-   to: to make one takes a start 36 pages, most of them for the table of where arenas are. */
-static void let_python_keep_memory(void)
+/* Those of who begins with the image lie behind it. */
+static void begin_objects(void)
 {
-    for (int i = 0; i < 2; i++)
-        PyMem_SetAllocator(small_objects[i], &allocators_of_python[i]);
-    first_arena = aligned(unused + TABLES, POOL);
-    char *made = PyObject_Malloc(1);
-    if (made < first_arena || unused > first_arena)
+    objects = (struct objects *)aligned(unused, PAGE);
+    if ((char *)objects + OBJECTS > memory + sizeof memory)
         _exit(1);
-    PyObject_Free(made);
+    PyMemAllocatorEx ours = {NULL, new_object, new_zeroed_object, other_object, free_object};
+    allocate_objects_by(&ours);
 }
 
 /* All of standard input, without stdio, which would take memory and leave there what happened to come at once; NULL when
@@ -316,6 +310,7 @@ static PyObject *allocate_for(PyObject *module, PyObject *number)
         return NULL;
     if (wanted >= OWNERS)
         return PyErr_Format(PyExc_ValueError, "%lu owners are too many", wanted);
+    PyType_ClearCache(); /* keeps names until others need the room, which is by address: each would have another number */
     owner = (uint32_t)wanted;
     Py_RETURN_NONE;
 }
@@ -339,14 +334,14 @@ static _Noreturn void save_image(void)
     PyThread_tss_delete(&_PyRuntime.gilstate.autoTSSkey);
     PyThreadState_Get()->native_thread_id = 0;
     PyType_ClearCache(); /* or the names of what it forgets, which lie anywhere, would be written to */
-    let_python_keep_memory();
+    begin_objects();
     places = NULL;
     making = 0;
     revived = 1;
     write_piece(__data_start, end_of_data);
     write_piece((char *)&_PyRuntime, (char *)(&_PyRuntime + 1)); /* a section of its own */
     write_piece(__bss_start, end_of_bss);
-    write_piece(memory, first_arena + PAGE);
+    write_piece(memory, (char *)objects);
     _exit(0);
 }
 

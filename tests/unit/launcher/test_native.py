@@ -152,6 +152,49 @@ def main():
     assert last > 1 << 40
 
 
+def test_objects_of_all_sizes_lie_together(tmp_path: Path) -> None:
+    source = """
+import posix
+def main():
+    many = [bytes(size) for size in range(8, 480, 8) for _ in range(2)]
+    posix.write(1, ascii([*map(id, many)]).encode())
+    posix._exit(0)
+"""
+    ran = subprocess.run([built(tmp_path, source)], check=True, capture_output=True, timeout=30)
+    at = json.loads(ran.stdout)
+    assert len(set(at)) == 118
+    assert {address % 16 for address in at} == {0}
+    assert max(at) - min(at) < 64 << 10  # Python's own: 16 KiB for each of 30 sizes
+
+
+def test_small_objects_are_made_change_their_size_and_end(tmp_path: Path) -> None:
+    """Of the image, of the start, and beyond the first MiB."""
+    source = """
+import posix
+made = [bytearray(b'i') * (number % 600) for number in range(2000)]
+def fill(number, size):
+    return bytearray([number % 256]) * size
+def main():
+    seed, kept = 1, {}
+    for number in range(200000):
+        seed = seed * 1103515245 + 12345 & 0x7fffffff
+        place, size, what = seed >> 8 & 0xfff, seed >> 12 & 0x3ff, seed >> 28
+        if what < 3 or place not in kept:
+            kept[place] = fill(place, size)
+        elif what < 5:
+            del kept[place][size:]
+            kept[place] += fill(place, size // 2)
+        else:
+            del kept[place]
+    for number, content in enumerate(made):
+        content += fill(105, number % 700)  # b'i'
+        del content[number % 300:]
+    posix._exit(3 if len(kept) > 1000 and all(content == fill(place, len(content)) for place, content in kept.items())
+                and all(content == fill(105, len(content)) for content in made) else 4)
+"""
+    assert subprocess.run([built(tmp_path, source)], check=False, timeout=30).returncode == 3
+
+
 def test_an_image_that_holds_something_of_its_process_is_refused(tmp_path: Path) -> None:
     with pytest.raises(native.NotHere) as refused:
         built(tmp_path, "import posix\nprocess = posix.getpid()")
