@@ -68,6 +68,7 @@ int __wrap__Py_Deepfreeze_Init(void)
 }
 
 #include "image.c"
+#include "beside.c"
 #include "json.c"
 #include "protect.c"
 #include "shape.c"
@@ -89,6 +90,7 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 
 static PyMethodDef methods[] = {
     SYSCALLS,
+    BESIDE,
     JSON,
     SHAPE,
     {"complete", complete, METH_NOARGS, NULL},

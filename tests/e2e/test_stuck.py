@@ -130,7 +130,8 @@ def test_doctor_and_gc_after_a_killed_create(runtime: Runtime, bundle: Bundle, h
             assert f"-> kill {hook}   # or {runtime.command.rpartition('/')[2]}" in said.out
             assert runtime.ok("gc", "--dry-run").out == f"nothing to remove in {runtime.root}\n"
         os.kill(hook, 9)
-        assert "creating, and nobody creates it any more" in runtime.call("doctor", bundle.id).out
+        told = "creating, and nobody creates it any more"
+        poll(lambda: told in runtime.call("doctor", bundle.id).out, "the end of init, which has a copy of the lock")
         because = "its creation did not finish, and the command is gone"
         assert runtime.ok("gc").out == f"{bundle.id}: removed: {because}\n"
 
