@@ -25,6 +25,7 @@ class Box:
     proc:    fd on the host's /proc, opened before the clone; nothing found inside the container
              is trusted to be procfs.  -1 until opened.
     root:    O_PATH fd of the container's rootfs (set by stage rootfs); -1 before.
+    root_path: how this process reaches it, without a trailing slash; None until a mount asks, of no use after the pivot
     fds:     further descriptors by name, e.g. "seccomp", "cgroup/memory", "console".
     channel: the conversation with the other process (channel.py).
     pid:     init's process id in the runtime's pid namespace; in init itself 0.
@@ -34,7 +35,7 @@ class Box:
     facts:   what steps found out and the record keeps (strings and numbers only).
     """
 
-    __slots__ = ("kernel", "proc", "root", "fds", "channel", "pid", "manager", "network", "image", "facts")
+    __slots__ = ("kernel", "proc", "root", "root_path", "fds", "channel", "pid", "manager", "network", "image", "facts")
 
     kernel: ModuleType
     channel: Channel
@@ -46,6 +47,7 @@ class Box:
         self.kernel = kernel
         self.proc = -1
         self.root = -1
+        self.root_path: str | None = None
         self.fds: dict[str, int] = {}
         self.pid = 0
         self.manager = None

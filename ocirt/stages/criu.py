@@ -29,8 +29,9 @@ from ocirt.stages.binds import Bind
 from ocirt.stages.mounts import host_source, options_of
 from ocirt.stages.namespaces import open_namespaces
 from ocirt.stages.payload import FIRST_FREE_FD, AnnounceExecution, CloseDescriptors, ResetSignals
-from ocirt.stages.rootfs import PROPAGATION, SetPropagation, SetUmask, open_root
+from ocirt.stages.rootfs import PROPAGATION, SetPropagation, open_root
 from ocirt.stages.targets import check_place, clean, place_in_root
+from ocirt.stages.umask import UMASK, SetUmask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def prepare_root(config: Config, bundle: str, path: str, place: str) -> Iterator
     What is mounted on a file system of the container's own needs none: it is made anew with its content.
     Binds are mounted meanwhile, for there may be mount points in them.
     """
-    yield SetUmask()
+    yield SetUmask("", UMASK)
     yield SetPropagation("", PROPAGATION[""])
     yield AttachRoot("/root/path", path, place)
     hidden: list[str] = []

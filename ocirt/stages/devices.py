@@ -14,6 +14,7 @@ from ocirt.errors import KernelError, OcirtError
 from ocirt.kernel.flags import AT_FDCWD, OPEN_TREE_CLONE
 from ocirt.pipeline import Step
 from ocirt.stages.targets import clean
+from ocirt.stages.umask import UMASK, SetUmask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IF
 
 
 class MakeDevice(Step):
-    """Make one node.  mode: type and permissions; uid, gid: of the container's user namespace.
+    """Make one node, with a umask of 0.  mode: type and permissions; uid, gid: of the container's user namespace.
 
     A node of the same type and number that is there already is kept.  In a user namespace nobody may
     make nodes: the host's is bound instead.
@@ -80,11 +81,7 @@ class MakeDevice(Step):
 
     def _make(self, box: Box, parent: int, name: str) -> None:
         kernel = box.kernel
-        umask = kernel.umask(0)
-        try:
-            kernel.mknodat(parent, name, self.mode, self.device)
-        finally:
-            kernel.umask(umask)
+        kernel.mknodat(parent, name, self.mode, self.device)
         if self.uid or self.gid:
             kernel.fchownat(parent, name, self.uid, self.gid)
 
@@ -201,6 +198,7 @@ def devices(config: Config) -> Iterator[Step]:
         return
     own = config.linux.devices if config.linux else ()
     paths = {clean(device.path) for device in own}
+    yield SetUmask("", 0)
     for path, major, minor in DEFAULT_DEVICES:
         if path not in paths:
             yield MakeDevice("", path, stat.S_IFCHR | DEFAULT_MODE, os.makedev(major, minor))
@@ -208,5 +206,6 @@ def devices(config: Config) -> Iterator[Step]:
         mode = TYPES[device.type] | (DEFAULT_MODE if device.file_mode is None else device.file_mode & 0o7777)
         number = 0 if device.type == "p" else os.makedev(device.major or 0, device.minor or 0)
         yield MakeDevice(device.at, clean(device.path), mode, number, device.uid or 0, device.gid or 0)
+    yield SetUmask("", UMASK)
     yield LinkPtmx()
     yield LinkDevices()

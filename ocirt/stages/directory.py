@@ -124,7 +124,7 @@ def refusal(path: str, error: OSError) -> OcirtError:
 
 def make_directory(process: Process | None) -> Iterator[Step]:
     """INIT, after the mounts, before the root becomes read-only.  Only for create: exec makes nothing."""
-    if process is not None:
+    if process is not None and process.cwd != "/":
         yield MakeDirectory(f"{process.at}/cwd", process.cwd)
 
 

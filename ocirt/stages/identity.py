@@ -19,6 +19,7 @@ from ocirt.pipeline import Step
 from ocirt.stages.capabilities import limit_capabilities, set_capabilities
 from ocirt.stages.directory import denied_directory
 from ocirt.stages.payload import environment, lacks_home
+from ocirt.stages.umask import SetUmask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,22 +33,6 @@ STANDARD_STREAMS = (0, 1, 2)
 NULL_DEVICE = os.makedev(1, 3)
 PASSWD_LIMIT = 1 << 20  # bytes; the image's file is read into the memory of the host's process
 DEFAULT_HOME = "/"
-
-
-class SetUmask(Step):
-    """What the program creates files with: umask(2)."""
-
-    __slots__ = ("mask",)
-
-    def __init__(self, at: str, mask: int) -> None:
-        self.at = at
-        self.mask = mask
-
-    def describe(self) -> str:
-        return f"set the umask to {self.mask:04o}"
-
-    def apply(self, box: Box) -> None:
-        box.kernel.umask(self.mask)
 
 
 class OwnStandardStreams(Step):

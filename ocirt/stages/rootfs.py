@@ -29,6 +29,7 @@ from ocirt.pipeline import Step
 from ocirt.stages.mounts import read_only_late
 from ocirt.stages.namespaces import joined_namespaces, new_namespaces
 from ocirt.stages.targets import clean
+from ocirt.stages.umask import UMASK, SetUmask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,23 +52,8 @@ PROPAGATION = {
 
 NULL_DEVICE = os.makedev(1, 3)
 
-# What init makes on its way (mount targets, mostly) must not depend on the caller's umask.
-UMASK = 0o022
-
-
-class SetUmask(Step):
-    """So that what init makes on its way does not depend on the caller: umask(2)."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        self.at = ""
-
-    def describe(self) -> str:
-        return f"set the umask to {UMASK:04o} while preparing"
-
-    def apply(self, box: Box) -> None:
-        box.kernel.umask(UMASK)
+# With which no mount is left that is shared, and hands on what is mounted on it.
+UNSHARED = (MS_SLAVE | MS_REC, MS_PRIVATE | MS_REC)
 
 
 class SetPropagation(Step):
@@ -103,9 +89,16 @@ class OpenRoot(Step):
 
 
 class BindRoot(OpenRoot):
-    """Make the root file system a mount, as pivot_root demands, below one that is not shared."""
+    """Make the root file system a private mount, as pivot_root demands, below one that is not shared.
 
-    __slots__ = ()
+    unshared: nothing is, since "/" with all below it was made slave or private.
+    """
+
+    __slots__ = ("unshared",)
+
+    def __init__(self, at: str, path: str, unshared: bool) -> None:
+        super().__init__(at, path)
+        self.unshared = unshared
 
     def describe(self) -> str:
         return f"bind the root file system {self.path} onto itself"
@@ -114,9 +107,12 @@ class BindRoot(OpenRoot):
         kernel = box.kernel
         directory = open_root(box, self.path)
         try:
-            # The path without symbolic links: its parents are searched for the mount that it is on.
-            make_parent_private(box, kernel.path_of(box.proc, directory))
+            if not self.unshared:
+                # The path without symbolic links: its parents are searched for the mount that it is on.
+                make_parent_private(box, kernel.path_of(box.proc, directory))
             box.root = kernel.open_tree(directory, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH)
+            if self.unshared:
+                kernel.mount_setattr(box.root, "", 0, 0, 0, MS_PRIVATE)
             kernel.move_mount(box.root, "", directory, "")
         finally:
             kernel.close(directory)
@@ -229,7 +225,7 @@ def prepare_root(config: Config, bundle: str, no_pivot: bool = False) -> Iterato
     """
     path = root_path(config, bundle)
     flags = propagation(config)
-    yield SetUmask()
+    yield SetUmask("", UMASK)
     if config.linux and config.linux.masked_paths:
         yield OpenNull("/linux/maskedPaths")  # an unbindable mount could not be copied any more
     if not has_mount_namespace(config):
@@ -240,7 +236,7 @@ def prepare_root(config: Config, bundle: str, no_pivot: bool = False) -> Iterato
         what = "rootfsPropagation of [r]private is not safe without pivot_root"
         raise ConfigError("rule", what, "/linux/rootfsPropagation")
     yield SetPropagation("/linux/rootfsPropagation" if flags != PROPAGATION[""] else "", flags)
-    yield BindRoot("/root/path", path)
+    yield BindRoot("/root/path", path, flags in UNSHARED)
 
 
 def finish_root(config: Config) -> Iterator[Step]:

@@ -87,16 +87,30 @@ class MountStep(Step):
 
 
 def place_in_root(box: Box, fd: int) -> str:
-    """The path of fd as the container will see it.  Raises OcirtError when it has left the root."""
-    root = box.kernel.path_of(box.proc, box.root)
+    """The path of fd as the container will see it.  Raises OcirtError when it has left the root.
+
+    The root's own path is looked up once, and again only where it does not fit: a directory of the host that it is in
+    was renamed then, or fd is outside.
+    """
+    root = find_root(box) if box.root_path is None else box.root_path
     path: str = box.kernel.path_of(box.proc, fd)
-    if path == root:
-        return "/"
-    if root == "/":
-        return path
-    if not path.startswith(f"{root}/"):
-        raise OcirtError("step-failed", f"{path} is outside of the root file system: possible breakout")
-    return path[len(root) :]
+    if not is_below(path, root):
+        root = find_root(box)
+        if not is_below(path, root):
+            raise OcirtError("step-failed", f"{path} is outside of the root file system: possible breakout")
+    return path[len(root) :] or "/"
+
+
+def find_root(box: Box) -> str:
+    """Look up box.root_path."""
+    root: str = box.kernel.path_of(box.proc, box.root).rstrip("/")
+    box.root_path = root
+    return root
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether path is root or in it.  root: without a trailing slash."""
+    return path == root or path.startswith(f"{root}/")
 
 
 def check_place(place: str, source_is_procfs: bool) -> None:

@@ -128,7 +128,7 @@ def test_locked_flags_cannot_go(options: tuple[str, ...], what: str) -> None:
 
 def test_target_that_left_the_root_meanwhile() -> None:
     with pytest.raises(OcirtError, match="possible breakout"):
-        bind("bind", path_of=["/r", "/r/t", "/r", "/elsewhere"])
+        bind("bind", path_of=["/r", "/r/t", "/elsewhere", "/r"])
 
 
 def test_procfs_on_proc() -> None:

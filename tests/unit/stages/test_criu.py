@@ -38,7 +38,7 @@ def planned(value: Config) -> list[str]:
 def test_the_root_is_attached_anew_when_its_mount_points_are_made() -> None:
     bind = "bind the root file system /b/rootfs on /run/x/criu-root"
     assert planned(config()) == [
-        "set the umask to 0022 while preparing",
+        "set the umask to 0022",
         "set the propagation of / to MS_REC|MS_SLAVE",
         bind,
         "detach /run/x/criu-root",
@@ -85,7 +85,7 @@ def test_attach_and_detach() -> None:
 
 @pytest.mark.parametrize(("place", "refused"), [("/place/data", ""), ("/elsewhere", "possible breakout")])
 def test_a_mount_point_is_in_the_root(place: str, refused: str) -> None:
-    box, kernel = recorded_box(mkdir_in_root=9, path_of=["/place", place])
+    box, kernel = recorded_box(mkdir_in_root=9, path_of=["/place", place, "/place"])
     step = MakeMountPoint("/mounts/0", "/data")
     if refused:
         with pytest.raises(OcirtError, match=refused):

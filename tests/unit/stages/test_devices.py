@@ -22,6 +22,7 @@ def plan(*own: dict[str, Any], mounts: tuple[dict[str, Any], ...] = ()) -> list[
     return [(step.at, step.describe()) for step in devices(value)]
 
 
+ALL_BITS = ("", "set the umask to 0000")
 DEFAULT = [
     ("", "make /dev/null (crw-rw-rw- 1:3, owner 0:0)"),
     ("", "make /dev/zero (crw-rw-rw- 1:5, owner 0:0)"),
@@ -30,12 +31,16 @@ DEFAULT = [
     ("", "make /dev/urandom (crw-rw-rw- 1:9, owner 0:0)"),
     ("", "make /dev/tty (crw-rw-rw- 5:0, owner 0:0)"),
 ]
-LINKS = [("", "link /dev/ptmx to pts/ptmx"), ("", "link /dev/fd, stdin, stdout, stderr and core")]
+LINKS = [
+    ("", "set the umask to 0022"),
+    ("", "link /dev/ptmx to pts/ptmx"),
+    ("", "link /dev/fd, stdin, stdout, stderr and core"),
+]
 
 
 def test_default_devices() -> None:
-    assert plan() == DEFAULT + LINKS
-    assert [(step.at, step.describe()) for step in devices(Config({}))] == DEFAULT + LINKS
+    assert plan() == [ALL_BITS, *DEFAULT, *LINKS]
+    assert [(step.at, step.describe()) for step in devices(Config({}))] == [ALL_BITS, *DEFAULT, *LINKS]
 
 
 def test_own_devices() -> None:
@@ -46,6 +51,7 @@ def test_own_devices() -> None:
         {"type": "u", "path": "/dev/u", "major": 4, "minor": 1},
     )
     assert plan(*own) == [
+        ALL_BITS,
         *DEFAULT[1:],
         ("/linux/devices/0", "make /dev/null (crw------- 1:3, owner 5:6)"),
         ("/linux/devices/1", "make /dev/sda (brw-rw-rw- 8:0, owner 0:0)"),
@@ -68,20 +74,18 @@ def make(uid: int = 0) -> MakeDevice:
     return MakeDevice("", "/dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3), uid)
 
 
-def test_made_below_a_descriptor_and_without_umask() -> None:
-    box, kernel = recorded_box(mkdir_in_root=5, umask=0o22)
+def test_made_below_a_descriptor() -> None:
+    box, kernel = recorded_box(mkdir_in_root=5)
     make(uid=7).apply(box)
     assert kernel.calls == [
         ("mkdir_in_root", 1002, "/dev", ("symlinks", False)),
-        ("umask", 0),
         ("mknodat", 5, "null", stat.S_IFCHR | 0o666, os.makedev(1, 3)),
-        ("umask", 0o22),
         ("fchownat", 5, "null", 7, 0),
     ]
 
 
 def test_dev_is_looked_up_once() -> None:
-    box, kernel = recorded_box(mkdir_in_root=[5, 6], umask=0o22, openat=kernel_error(errno.ENOENT))
+    box, kernel = recorded_box(mkdir_in_root=[5, 6], openat=kernel_error(errno.ENOENT))
     for step in (make(), MakeDevice("", "/dev/net/tun", stat.S_IFCHR), LinkPtmx(), LinkDevices()):
         step.apply(box)
     assert [call[2] for call in kernel.calls if call[0] == "mkdir_in_root"] == ["/dev", "/dev/net"]
@@ -100,7 +104,7 @@ def test_dev_is_looked_up_once() -> None:
     ],
 )
 def test_existing_node(status: Any, good: bool) -> None:
-    box, kernel = recorded_box(mkdir_in_root=5, umask=0, mknodat=kernel_error(errno.EEXIST), openat=6, fstat=status)
+    box, kernel = recorded_box(mkdir_in_root=5, mknodat=kernel_error(errno.EEXIST), openat=6, fstat=status)
     if good:
         make().apply(box)
     else:
@@ -111,12 +115,12 @@ def test_existing_node(status: Any, good: bool) -> None:
 
 
 class TestWhereNodesMayNotBeMade:
-    ANSWERS: dict[str, Any] = {"mkdir_in_root": 5, "umask": 0, "openat": 6, "open_tree": 8, "fstat": NODE}
+    ANSWERS: dict[str, Any] = {"mkdir_in_root": 5, "openat": 6, "open_tree": 8, "fstat": NODE}
 
     def test_host_node_is_bound(self) -> None:
         box, kernel = recorded_box(**self.ANSWERS, mknodat=[kernel_error(errno.EPERM), None])
         make().apply(box)
-        assert kernel.calls[4:] == [
+        assert kernel.calls[2:] == [
             ("open_tree", f.AT_FDCWD, "/dev/null", f.OPEN_TREE_CLONE),
             ("fstat", 8),
             ("mknodat", 5, "null", stat.S_IFREG | 0o644),

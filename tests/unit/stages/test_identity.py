@@ -17,13 +17,13 @@ from ocirt.stages.identity import (
     OwnStandardStreams,
     SetGroup,
     SetGroups,
-    SetUmask,
     SetUser,
     home,
     home_of,
     identity,
     umask,
 )
+from ocirt.stages.umask import SetUmask
 from tests.support.recorder import kernel_error, recorded_box
 
 

@@ -95,7 +95,7 @@ def test_what_cannot_be_opened_is_not_made() -> None:
 )
 def test_places_are_checked_as_ever(target: str, place: str, what: str) -> None:
     with pytest.raises(OcirtError, match=what):
-        bound(target, path_of=["/r", place])
+        bound(target, path_of=["/r", place, "/r"])
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def plan(value: Config, no_pivot: bool = False) -> list[tuple[str, str]]:
 
 def test_plan_with_a_mount_namespace() -> None:
     assert plan(config("mount", maskedPaths=["/proc/kcore"])) == [
-        ("", "set the umask to 0022 while preparing"),
+        ("", "set the umask to 0022"),
         ("/linux/maskedPaths", "take a copy of the mount of the host's /dev/null"),
         ("", "set the propagation of / to MS_REC|MS_SLAVE"),
         ("/root/path", "bind the root file system /bundle/rootfs onto itself"),
@@ -51,14 +51,14 @@ def test_plan_with_a_mount_namespace() -> None:
 
 def test_plan_without_a_mount_namespace_touches_no_mount() -> None:
     assert plan(config("pid")) == [
-        ("", "set the umask to 0022 while preparing"),
+        ("", "set the umask to 0022"),
         ("/root/path", "open the root file system /bundle/rootfs"),
     ]
 
 
 def test_plan_of_mounts_without_a_mount_namespace() -> None:
     assert plan(config("pid", readonly=True, maskedPaths=["/proc/kcore"])) == [
-        ("", "set the umask to 0022 while preparing"),
+        ("", "set the umask to 0022"),
         ("/linux/maskedPaths", "take a copy of the mount of the host's /dev/null"),
     ]
 
@@ -111,7 +111,7 @@ def test_propagation_refused(value: str, no_pivot: bool, what: str) -> None:
 
 def test_root_is_cloned_from_its_own_descriptor() -> None:
     box, kernel = recorded_box(openat=7, open_tree=8, path_of="/b/rootfs")
-    BindRoot("/root/path", "/b/rootfs").apply(box)
+    BindRoot("/root/path", "/b/rootfs", unshared=False).apply(box)
     assert kernel.calls == [
         ("openat", f.AT_FDCWD, "/b/rootfs", os.O_PATH | os.O_DIRECTORY),
         ("path_of", 1001, 7),
@@ -123,10 +123,33 @@ def test_root_is_cloned_from_its_own_descriptor() -> None:
     assert box.root == 8
 
 
+def test_root_is_made_private_where_nothing_is_shared() -> None:
+    box, kernel = recorded_box(openat=7, open_tree=8)
+    BindRoot("/root/path", "/b/rootfs", unshared=True).apply(box)
+    assert kernel.calls[1:] == [
+        ("open_tree", 7, "", f.OPEN_TREE_CLONE | f.AT_RECURSIVE | f.AT_EMPTY_PATH),
+        ("mount_setattr", 8, "", 0, 0, 0, f.MS_PRIVATE),
+        ("move_mount", 8, "", 7, ""),
+        ("close", 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "unshared"),
+    [
+        *((value, True) for value in ("", "rslave", "rprivate")),
+        *((value, False) for value in ("slave", "private", "shared", "rshared", "unbindable", "runbindable")),
+    ],
+)
+def test_what_leaves_nothing_shared(value: str, unshared: bool) -> None:
+    (step,) = [step for step in prepare_root(config("mount", rootfsPropagation=value), "/b") if type(step) is BindRoot]
+    assert step.unshared is unshared
+
+
 def test_missing_root_is_named() -> None:
     box, _ = recorded_box(openat=kernel_error(errno.ENOENT, "openat"))
     with pytest.raises(OcirtError) as caught:
-        BindRoot("/root/path", "/b/rootfs").apply(box)
+        BindRoot("/root/path", "/b/rootfs", unshared=True).apply(box)
     error = caught.value
     assert (error.what, error.call, error.errno) == ('invalid rootfs "/b/rootfs"', "openat", errno.ENOENT)
 

@@ -29,13 +29,20 @@ def test_clean(destination: str, path: str) -> None:
     ("root", "path", "place"), [("/r", "/r/a", "/a"), ("/r", "/r", "/"), ("/", "/a", "/a"), ("/", "/", "/")]
 )
 def test_place_in_root(root: str, path: str, place: str) -> None:
-    box, _ = recorded_box(path_of=[root, path])
-    assert place_in_root(box, 5) == place
+    box, kernel = recorded_box(path_of=[root, path, path])
+    assert [place_in_root(box, 5), place_in_root(box, 5)] == [place, place]
+    assert kernel.calls == [("path_of", 1001, fd) for fd in (1002, 5, 5)]
+
+
+def test_place_in_a_root_that_was_renamed() -> None:
+    box, _ = recorded_box(path_of=["/old", "/old/a", "/new/b", "/new"])
+    assert [place_in_root(box, 5), place_in_root(box, 5)] == ["/a", "/b"]
 
 
 @pytest.mark.parametrize("path", ["/root2/a", "/", "/ro"])
 def test_place_outside_of_the_root(path: str) -> None:
-    box, _ = recorded_box(path_of=["/root", path])
+    box, _ = recorded_box(path_of=["/root", "/root/a", path, "/root"])
+    place_in_root(box, 4)
     with pytest.raises(OcirtError, match="possible breakout"):
         place_in_root(box, 5)
 
