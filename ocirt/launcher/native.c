@@ -9,6 +9,7 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_BUILD_CORE
 #include <Python.h>
+#include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 #include <marshal.h>
 #include <netdb.h>
@@ -151,6 +152,10 @@ static void initialise(void)
     PyConfig_Clear(&config);
     if (_PySignal_Init(1) < 0)
         check(PyStatus_Error("no signals"));
+    /* File names: as complete() will have it.  The core has each go by way of wide characters. */
+    struct _Py_unicode_fs_codec *names = &PyInterpreterState_Get()->unicode.fs_codec;
+    names->utf8 = 1;
+    names->error_handler = _Py_ERROR_SURROGATEESCAPE;
 }
 
 /* Execute boot.py: its code, with the names it finds defined, is what was marshalled. */
