@@ -1,4 +1,5 @@
-/* A network namespace that a process of its own makes while the runtime does other things; included by native.c.
+/* A network namespace that a process of its own makes while the runtime does other things; included by native.c, after
+ * early.c, whose CALL() it uses.
  *
  * The kernel takes 0.7 ms for one, a tenth of a run, and a clone that is to be born in it waits as long.  The process
  * shares the runtime's memory, of which it would else have to copy pages, and its descriptors.  So it touches nothing of
@@ -15,33 +16,22 @@
 
 static volatile long network; /* its descriptor, or -errno */
 
-#ifdef __x86_64__
-
-/* syscall(2) without errno, which is the runtime's. */
-static long plain_call(long number, long first, long second, long third)
-{
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(first), "S"(second), "d"(third)
-                     : "rcx", "r11", "memory");
-    return result;
-}
+#if defined(__x86_64__) && defined(__LP64__) /* elsewhere CALL() sets errno */
 
 /* With the loopback up, as the container is to have it.  SIOCGSKNS: close-on-exec. */
 static int make_network(void *unused)
 {
     struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
-    long result = plain_call(SYS_unshare, CLONE_NEWNET, 0, 0);
+    long result = CALL(SYS_unshare, CLONE_NEWNET);
     if (result == 0)
-        result = plain_call(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        result = CALL(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC);
     long any_socket = result;
     if (result >= 0)
-        result = plain_call(SYS_ioctl, any_socket, SIOCSIFFLAGS, (long)&loopback);
+        result = CALL(SYS_ioctl, any_socket, SIOCSIFFLAGS, &loopback);
     if (result >= 0)
-        result = plain_call(SYS_ioctl, any_socket, SIOCGSKNS, 0);
+        result = CALL(SYS_ioctl, any_socket, SIOCGSKNS);
     if (any_socket >= 0)
-        plain_call(SYS_close, any_socket, 0, 0);
+        CALL(SYS_close, any_socket);
     network = result;
     return 0;
 }
@@ -49,7 +39,7 @@ static int make_network(void *unused)
 /* begin_network(): the pid of the process that makes it, or -errno.  Its end raises no signal. */
 static PyObject *begin_network(PyObject *module, PyObject *ignored)
 {
-    static char stack[PAGE] __attribute__((aligned(16)));
+    static char stack[4 * PAGE] __attribute__((aligned(16)));
     int maker = clone(make_network, stack + sizeof stack, CLONE_VM | CLONE_FILES, NULL);
     return PyLong_FromLong(maker < 0 ? -errno : maker);
 }

@@ -69,9 +69,9 @@ int __wrap__Py_Deepfreeze_Init(void)
 }
 
 #include "image.c"
-#include "beside.c"
 #include "json.c"
 #include "protect.c"
+#include "beside.c"
 #include "shape.c"
 #include "syscalls.c"
 
