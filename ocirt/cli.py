@@ -329,11 +329,15 @@ def _remedy(error: OcirtError) -> str:
 
 def _fill_standard_descriptors() -> None:
     """Open /dev/null on 0, 1 and 2 where they are closed: else the next file opened would get the errors."""
-    fd = os.open("/dev/null", os.O_RDWR)
-    while fd <= log.STDERR:
-        os.set_inheritable(fd, True)
+    try:
+        for fd in range(log.STDERR + 1):
+            os.get_inheritable(fd)  # only to ask whether it is open: fcntl(2), F_GETFD
+    except OSError:
         fd = os.open("/dev/null", os.O_RDWR)
-    os.close(fd)
+        while fd <= log.STDERR:
+            os.set_inheritable(fd, True)
+            fd = os.open("/dev/null", os.O_RDWR)
+        os.close(fd)
 
 
 def _keep_ended_children() -> None:

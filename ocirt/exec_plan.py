@@ -18,7 +18,7 @@ from ocirt.process_plan import (
 )
 from ocirt.stages.descriptors import close_host_descriptors
 from ocirt.stages.limits import LIMITS, oom_score_adj, rlimits, rlimits_when_asked
-from ocirt.stages.namespaces import NAMESPACES, joined_namespaces, new_namespaces, prepare
+from ocirt.stages.namespaces import NAMESPACES, has_namespace, joined_namespaces, prepare
 from ocirt.stages.payload import payload
 from ocirt.stages.scheduling import final_affinity, initial_affinity
 
@@ -128,7 +128,7 @@ def make_exec_plan(
     attaches = attaches_to_unit(host, record)
     cgroup = cgroup_stage(host, "systemd" if attaches else "cgroupfs")
     early_filter = not process.no_new_privileges
-    in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
+    in_userns = has_namespace(linux, "user")
     # Of a namespace that was joined the owner may be somebody else: then only the joiner has the right to it.
     enters_cgroup = host.cgroup == "v2" and not (in_userns and "cgroup" in joined_namespaces(linux))
     without = CLONE_NEWCGROUP if enters_cgroup else 0

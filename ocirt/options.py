@@ -38,7 +38,7 @@ class Option:
     help: one line without a stop; what stands in double quotes is a value that the option takes.
     """
 
-    __slots__ = ("name", "short", "kind", "help", "metavar", "hidden")
+    __slots__ = ("name", "short", "kind", "help", "metavar", "hidden", "attribute", "absent")
 
     def __init__(
         self, name: str, short: str = "", kind: str = FLAG, help: str = "", metavar: str = "", hidden: bool = False
@@ -49,10 +49,9 @@ class Option:
         self.help = help
         self.metavar = metavar
         self.hidden = hidden
-
-    @property
-    def attribute(self) -> str:
-        return self.name.replace("-", "_")
+        # Of Parsed: the attribute's name, and its value where the command line does not have the option.
+        self.attribute = name.replace("-", "_")
+        self.absent = {FLAG: False, VALUE: "", LIST: []}[kind]
 
 
 HELP = Option("help", "h", help="show help")
@@ -67,8 +66,9 @@ class Parsed:
     def __init__(self, table: tuple[Option, ...]) -> None:
         self.args = []
         self.help = False
+        mine = self.__dict__
         for option in table:
-            setattr(self, option.attribute, {FLAG: False, VALUE: "", LIST: []}[option.kind])
+            mine[option.attribute] = option.absent
 
     if TYPE_CHECKING:
 
@@ -117,7 +117,6 @@ class Misuse(UsageError):
 def parse(table: tuple[Option, ...], words: list[str], stop_at_positional: bool = False) -> Parsed:
     """Read words by the table.  With --help the rest is not read.  Raises Misuse."""
     parsed = Parsed(table)
-    known = {name: option for option in (*table, HELP) for name in (option.name, option.short) if name}
     waiting = words[::-1]
     while waiting:
         word = waiting.pop()
@@ -130,16 +129,16 @@ def parse(table: tuple[Option, ...], words: list[str], stop_at_positional: bool 
                 parsed.args += waiting[::-1]
                 break
             continue
-        _read_option(known, word, waiting, parsed)
+        _read_option(table, word, waiting, parsed)
         if parsed.help:
             break
     return parsed
 
 
-def _read_option(known: dict[str, Option], word: str, waiting: list[str], parsed: Parsed) -> None:
+def _read_option(table: tuple[Option, ...], word: str, waiting: list[str], parsed: Parsed) -> None:
     """Store what word says; take its value from the end of waiting when word has none."""
     name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
-    option = known.get(name)
+    option = _find(table, name)
     if option is None:
         raise Misuse(f"flag provided but not defined: -{name}")
     if option.kind == FLAG:
@@ -153,9 +152,17 @@ def _read_option(known: dict[str, Option], word: str, waiting: list[str], parsed
             raise Misuse(f"flag needs an argument: {word}")
         value = waiting.pop()
     if option.kind == LIST:
-        getattr(parsed, option.attribute).append(value)
+        setattr(parsed, option.attribute, [*getattr(parsed, option.attribute), value])
     else:
         setattr(parsed, option.attribute, value)
+
+
+def _find(table: tuple[Option, ...], name: str) -> Option | None:
+    """The option of that long or short name.  Few are on a line: that is quicker than a dictionary of all."""
+    for option in (HELP, *table):
+        if name == option.name or (name and name == option.short):
+            return option
+    return None
 
 
 def parse_bool(text: str) -> bool | None:

@@ -99,14 +99,14 @@ class Plan:
         executes_at_once: bool = False,
         network_ahead: bool = False,
     ) -> None:
-        self.stages = tuple(stage for stage in stages if stage.steps)
+        self.stages = tuple([stage for stage in stages if stage.steps])
         self.clone_flags = clone_flags
         self.via_joiner = via_joiner
         self.executes_at_once = executes_at_once
         self.network_ahead = network_ahead
 
     def part(self, place: str) -> tuple[Stage, ...]:
-        return tuple(stage for stage in self.stages if stage.place == place)
+        return tuple([stage for stage in self.stages if stage.place == place])
 
     def answer(self, question: str) -> tuple[Stage, ...]:
         """What the runtime does when init asks."""

@@ -29,8 +29,8 @@ from ocirt.stages.mounts import may_be_on_a_disk, mount_sources, mounts, source_
 from ocirt.stages.namespaces import (
     clone_flags,
     enter_namespaces,
+    has_namespace,
     join_namespaces,
-    joined_namespaces,
     needs_joiner,
     new_namespaces,
     open_namespaces,
@@ -120,7 +120,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
     linux, process = config.linux, config.process
     cgroup = cgroup_stage(host, options.cgroup_manager)
     via_joiner = needs_joiner(linux)
-    in_userns = "user" in new_namespaces(linux) | joined_namespaces(linux)
+    in_userns = has_namespace(linux, "user")
     # Without no_new_privs loading a filter is a privileged act: it must come before the privileges go.
     early_filter = process is None or not process.no_new_privileges
     last = () if early_filter else seccomp(linux, host, options.watch)

@@ -11,7 +11,7 @@ from ocirt.kernel.flags import CLONE_NEWNS
 from ocirt.pipeline import ANSWER, BESIDE, CRIU, HOST, INIT, START, Plan, Stage
 from ocirt.plan import hooks, start_unit
 from ocirt.stages import criu as stage
-from ocirt.stages.namespaces import joined_namespaces, new_namespaces
+from ocirt.stages.namespaces import has_namespace, new_namespaces
 from ocirt.stages.rootfs import has_mount_namespace, root_path
 
 TYPE_CHECKING = False
@@ -103,7 +103,7 @@ def cgroup(config: Config, host: Host, options: Options) -> Iterator[Step]:
 
 def shown_images(config: Config, images: str) -> Iterator[Step]:
     """What few containers need is imported only for them."""
-    if "user" in new_namespaces(config.linux) | joined_namespaces(config.linux):
+    if has_namespace(config.linux, "user"):
         from ocirt.stages.criu_images import ShowImages
 
         yield ShowImages(images)

@@ -31,10 +31,11 @@ class Bundle:
         try:
             # O_NONBLOCK: to open a FIFO would wait for a writer that may never come.
             fd = os.open("config.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.fd)
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 os.close(fd)
                 raise OSError(errno.EINVAL, "not a regular file", "config.json")
-            return _read(fd, "config.json")
+            return _read(fd, "config.json", status.st_size)
         except FileNotFoundError:
             raise OcirtError(
                 "bundle",
@@ -103,8 +104,8 @@ def _valid(data: bytes, what: str, kind: str) -> dict[str, Any]:
     return value  # type: ignore[no-any-return]  # the schema holds: it is an object
 
 
-def _read(fd: int, what: str) -> bytes:
-    """All of fd, which is closed."""
+def _read(fd: int, what: str, expected: int = 0) -> bytes:
+    """All of fd, which is closed.  expected: the size of a regular file, after which its end need not be asked for."""
     pieces, size = [], 0
     try:
         while piece := os.read(fd, 1 << 16):
@@ -112,6 +113,8 @@ def _read(fd: int, what: str) -> bytes:
             size += len(piece)
             if size > MAX_SIZE:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), what)
+            if size == expected:
+                break
     finally:
         os.close(fd)
     return b"".join(pieces)

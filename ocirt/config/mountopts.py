@@ -95,6 +95,7 @@ TABLE = (
 )
 
 _OPTIONS = {row[0]: row[1:] for row in TABLE}
+_DATA = (0, 0, "")
 
 # What `features` says of mountOptions.
 RECOGNISED = tuple(sorted(_OPTIONS))
@@ -143,12 +144,13 @@ class MountOptions:
 def parse_options(options: tuple[str, ...]) -> MountOptions:
     """Sort a mount's options by the table; what is not in it is file system data."""
     result = MountOptions(",".join(options))
+    flags = cleared = 0
     data = []
     for option in options:
-        bits_set, bits_cleared, kind = _OPTIONS.get(option, (0, 0, ""))
+        bits_set, bits_cleared, kind = _OPTIONS.get(option, _DATA)
         if kind == FLAG:
-            result.flags = result.flags & ~bits_cleared | bits_set
-            result.cleared = result.cleared & ~bits_set | bits_cleared
+            flags = flags & ~bits_cleared | bits_set
+            cleared = cleared & ~bits_set | bits_cleared
         elif kind == PROPAGATION:
             result.propagation += (bits_set,)
         elif kind == RECURSIVE:
@@ -158,7 +160,7 @@ def parse_options(options: tuple[str, ...]) -> MountOptions:
             result.extensions += (option,)
         elif option:
             data.append(option)
-    result.data = ",".join(data)
+    result.flags, result.cleared, result.data = flags, cleared, ",".join(data)
     return result
 
 

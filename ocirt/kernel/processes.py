@@ -216,13 +216,17 @@ def reset_signals() -> None:
     syscall("rt_sigprocmask", numbers.rt_sigprocmask, set_mask, bytes(SIGSET_SIZE), None, SIGSET_SIZE)
 
 
-def signalfd(signals: Iterable[int]) -> int:
-    """signalfd4(2), close-on-exec: the descriptor from which these are read while they are blocked.
+def signal_set(signals: Iterable[int]) -> bytes:
+    """The kernel's sigset_t."""
+    return _SIGSET.pack(sum(1 << signal - 1 for signal in signals))
+
+
+def signalfd(signals: bytes) -> int:
+    """signalfd4(2), close-on-exec: the descriptor from which those of a signal_set() are read while they are blocked.
 
     A blocked signal waits there even when its disposition is to be ignored (SIGCHLD, SIGWINCH, SIGURG).
     """
-    mask = _SIGSET.pack(sum(1 << signal - 1 for signal in signals))
-    return syscall("signalfd", numbers.signalfd4, -1, mask, SIGSET_SIZE, os.O_CLOEXEC)
+    return syscall("signalfd", numbers.signalfd4, -1, signals, SIGSET_SIZE, os.O_CLOEXEC)
 
 
 def read_signals(fd: int) -> list[int]:

@@ -7,7 +7,7 @@ import select
 
 from ocirt import log
 from ocirt import system as os
-from ocirt.kernel.processes import read_signals, signalfd
+from ocirt.kernel.processes import read_signals, signal_set, signalfd
 from ocirt.pipeline import ENDING_SIGNALS, FORWARDED
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ocirt.process.terminal import Terminal
 
 SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
+WATCHED = signal_set(FORWARDED)  # made once, when the launcher is built
 SIGNALED = 128  # added to the signal's number, as shells do
 
 
@@ -26,7 +27,7 @@ def stay(pid: int, terminal: Terminal | None) -> int:
     """
     log.release()
     log.phase("wait for the program to end")
-    signals = signalfd(FORWARDED)
+    signals = signalfd(WATCHED)
     pidfd = os.pidfd_open(pid)
     try:
         if terminal is not None:

@@ -42,9 +42,10 @@ class MountCgroups(MountStep):
     hierarchies: (directory name, controllers joined by commas, the host's directory that shows the
     runtime's own cgroup) each.  own_root: the container has a cgroup namespace, in which a new mount
     shows the container's cgroup as root; without it the container's own directories are bound.
+    attributes: MOUNT_ATTR_* of those.
     """
 
-    __slots__ = ("data", "flags", "hierarchies", "own_root")
+    __slots__ = ("attributes", "data", "flags", "hierarchies", "own_root")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class MountCgroups(MountStep):
     ) -> None:
         super().__init__(at, "cgroup", target, options)
         self.flags = options.flags | _CONTAINED
+        self.attributes = mount_attributes(self.flags)
         self.data = "mode=755"  # of the tmpfs
         self.hierarchies = hierarchies
         self.own_root = own_root
@@ -82,7 +84,7 @@ class MountCgroups(MountStep):
                 else:
                     own = box.manager.paths if box.manager else {}
                     source = own.get(controllers.split(",")[0], directory)
-                    bind_directory(box, source, tmpfs, self.flags, name)
+                    bind_directory(box, source, tmpfs, self.attributes, name)
                 for controller in controllers.split(","):
                     if "," in controllers and controller != name:
                         kernel.symlinkat(name, tmpfs, controller)
@@ -134,7 +136,7 @@ class MountCgroup2(MountStep):
             check_place(place_in_root(box, target), False)
             if not (self.own_root and self._mount(box, target)):
                 own = box.manager.paths if box.manager and self.own_root else {}
-                bind_directory(box, own.get("", self.directory), target, self.flags)
+                bind_directory(box, own.get("", self.directory), target, mount_attributes(self.flags))
             mounted = open_mounted(box, self.target, target)
         finally:
             kernel.close(target)
@@ -156,8 +158,8 @@ class MountCgroup2(MountStep):
         return True
 
 
-def bind_directory(box: Box, source: str, target: int, flags: int, name: str = "") -> None:
-    """Bind a cgroup directory of the host with the mount's flags on all below it (CVE-2023-25809).
+def bind_directory(box: Box, source: str, target: int, attributes: int, name: str = "") -> None:
+    """Bind a cgroup directory of the host with the mount's attributes on all below it (CVE-2023-25809).
 
     name: of a directory in target instead of target itself; of a symbolic link in its place it is the link that
     move_mount(2) would mount on, which it refuses.
@@ -166,7 +168,7 @@ def bind_directory(box: Box, source: str, target: int, flags: int, name: str = "
     kernel = box.kernel
     tree = kernel.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
     try:
-        kernel.mount_setattr(tree, "", AT_RECURSIVE, mount_attributes(flags), 0, MS_SLAVE)
+        kernel.mount_setattr(tree, "", AT_RECURSIVE, attributes, 0, MS_SLAVE)
         kernel.move_mount(tree, "", target, name)
     finally:
         kernel.close(tree)

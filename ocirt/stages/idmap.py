@@ -29,7 +29,7 @@ from ocirt.pipeline import Step
 from ocirt.stages.binds import CloseDescriptors, OpenSource, close_named, tree_flags
 from ocirt.stages.mappings import mapping_text
 from ocirt.stages.mounts import host_source, is_of_an_earlier_mount
-from ocirt.stages.namespaces import joined_namespaces, new_namespaces
+from ocirt.stages.namespaces import has_namespace, joined_namespaces, new_namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def mapped_sources(config: Config, bundle: str) -> Iterator[Step]:
     """HOST: the sources of binds with mapped ids, as detached mounts box.fds["mount/N"].  Raises ConfigError."""
     linux = config.linux
     propagation = _PROPAGATION.get((linux and linux.rootfs_propagation) or "", MS_SLAVE)
-    if "mount" not in new_namespaces(linux) or "user" in new_namespaces(linux) | joined_namespaces(linux):
+    if "mount" not in new_namespaces(linux) or has_namespace(linux, "user"):
         propagation = propagation or MS_SLAVE
     made: dict[Maps, str] = {}
     for number, mount in enumerate(config.mounts):

@@ -15,7 +15,7 @@ from ocirt.errors import ConfigError, KernelError, OcirtError
 from ocirt.kernel.flags import MOUNT_ATTR_RDONLY, MS_BIND, MS_RDONLY, MS_REMOUNT
 from ocirt.stages.binds import Bind, OpenSource, bind_sysfs, tree_flags
 from ocirt.stages.cgroup_mounts import cgroup_mount
-from ocirt.stages.namespaces import joined_namespaces, new_namespaces
+from ocirt.stages.namespaces import has_namespace, new_namespaces
 from ocirt.stages.targets import PROC_SUPER_MAGIC, MountStep, check_place, clean, open_mounted, place_in_root
 from ocirt.stages.tmpcopyup import mount_with_copy, split_options
 
@@ -71,9 +71,10 @@ class Mount(MountStep):
         super().__init__(at, source, target, options)
         self.name = name
         self.fstype = fstype
-        self.flags = options.flags & ~MS_RDONLY if read_only_late(fstype, target) else options.flags
+        self.flags = options.flags
         self.data = options.data
         if read_only_late(fstype, target):
+            self.flags &= ~MS_RDONLY
             self.attr_set &= ~MOUNT_ATTR_RDONLY
         self.copy_up = "tmpcopyup" in options.extensions
         self.sysfs_fallback = sysfs_fallback
@@ -200,8 +201,7 @@ def mount_sources(config: Config, bundle: str, links: Container[int] = ()) -> It
     In a user namespace init may lack the right to walk to a source; in a joined mount namespace the
     path may lead elsewhere; in the host's own the bind would be a peer of the source, and hand mounts on to it.
     """
-    new, joined = new_namespaces(config.linux), joined_namespaces(config.linux)
-    if "user" in new | joined or "mount" not in new:
+    if has_namespace(config.linux, "user") or "mount" not in new_namespaces(config.linux):
         for number, mount in enumerate(config.mounts):
             options = options_of(mount)
             if number in links or wants_mapping(mount) or is_of_an_earlier_mount(config, number, bundle):
@@ -236,7 +236,8 @@ def mounts(config: Config, host: Host, bundle: str, links: Mapping[int, Step] = 
 
     links: what is done in place of mounts, by their number; see copylink.py, nofollow.py.
     """
-    kinds = new_namespaces(config.linux) | joined_namespaces(config.linux)
+    in_userns = has_namespace(config.linux, "user") or host.userns
+    own_cgroups = has_namespace(config.linux, "cgroup")
     for number, mount in enumerate(config.mounts):
         options = options_of(mount)
         target = clean(mount.destination)
@@ -248,7 +249,7 @@ def mounts(config: Config, host: Host, bundle: str, links: Mapping[int, Step] = 
         elif options.flags & MS_BIND:
             yield Bind(mount.at, host_source(mount, bundle), target, options, f"mount/{number}")
         elif mount.type in ("cgroup", "cgroup2"):
-            yield cgroup_mount(mount, target, options, host, "cgroup" in kinds)
+            yield cgroup_mount(mount, target, options, host, own_cgroups)
         else:
-            fallback = mount.type == "sysfs" and ("user" in kinds or host.userns)
+            fallback = mount.type == "sysfs" and in_userns
             yield Mount(mount.at, source, target, mount.type or "", options, f"mount/{number}", fallback)

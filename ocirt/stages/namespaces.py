@@ -55,6 +55,11 @@ def joined_namespaces(linux: Linux | None) -> set[str]:
     return {namespace.type for namespace in linux.namespaces if namespace.path is not None} if linux else set()
 
 
+def has_namespace(linux: Linux | None, kind: str) -> bool:
+    """Whether the container has a namespace of this type that is not the host's: a new one or one that it joins."""
+    return linux is not None and kind in [namespace.type for namespace in linux.namespaces]
+
+
 def clone_flags(linux: Linux | None) -> int:
     """Flags of clone3 for init.
 

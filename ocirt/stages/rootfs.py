@@ -27,7 +27,7 @@ from ocirt.kernel.flags import (
 )
 from ocirt.pipeline import Step
 from ocirt.stages.mounts import read_only_late
-from ocirt.stages.namespaces import joined_namespaces, new_namespaces
+from ocirt.stages.namespaces import has_namespace
 from ocirt.stages.targets import clean
 from ocirt.stages.umask import UMASK, SetUmask
 
@@ -189,7 +189,7 @@ class SetReadonly(Step):
 
 
 def has_mount_namespace(config: Config) -> bool:
-    return "mount" in new_namespaces(config.linux) | joined_namespaces(config.linux)
+    return has_namespace(config.linux, "mount")
 
 
 def mounts_on_host(config: Config) -> bool:
