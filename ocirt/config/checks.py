@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ocirt.config.views import Config, Process, Resources, View
+    from ocirt.config.views import Config, Mount, Process, Resources, View
 
     Rule = Callable[[Any], Iterator[ConfigError]]
     Rules = tuple[tuple[str, Rule], ...]
@@ -81,7 +81,8 @@ def nul_faults(value: object, at: str) -> Iterator[ConfigError]:
 
 
 def _asked(rules: Rules, view: View) -> list[Rule]:
-    return [rule for member, rule in rules if not member or view.has(member)]
+    given = view.raw
+    return [rule for member, rule in rules if not member or member in given]
 
 
 def _hold(rules: Rules, view: View) -> None:
@@ -112,10 +113,15 @@ def mounts(config: Config) -> Iterator[ConfigError]:
     for mount in config.mounts:
         if not mount.destination:
             yield ConfigError("rule", "the destination of a mount must not be empty", at=f"{mount.at}/destination")
-        if bool(mount.uid_mappings) != bool(mount.gid_mappings):
-            yield ConfigError("rule", "uidMappings and gidMappings must be given together", at=mount.at)
-        yield from checks_linux.mapping_faults(mount.uid_mappings, f"{mount.at}/uidMappings")
-        yield from checks_linux.mapping_faults(mount.gid_mappings, f"{mount.at}/gidMappings")
+        if mount.has("uidMappings") or mount.has("gidMappings"):
+            yield from _mappings_of_mount(mount)
+
+
+def _mappings_of_mount(mount: Mount) -> Iterator[ConfigError]:
+    if bool(mount.uid_mappings) != bool(mount.gid_mappings):
+        yield ConfigError("rule", "uidMappings and gidMappings must be given together", at=mount.at)
+    yield from checks_linux.mapping_faults(mount.uid_mappings, f"{mount.at}/uidMappings")
+    yield from checks_linux.mapping_faults(mount.gid_mappings, f"{mount.at}/gidMappings")
 
 
 def names(config: Config) -> Iterator[ConfigError]:

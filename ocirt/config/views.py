@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    # Members that are one value: name here, in JSON, default; arrays of scalars: both names; what is made when it is
-    # asked for: name here -> function of _MAKERS, name in JSON, what else the function takes.
-    Members = tuple[tuple[tuple[str, str, object], ...], tuple[tuple[str, str], ...], dict[str, tuple[Any, ...]]]
+    # Of members that are one value the names here and in JSON, and the defaults.  Of each array of scalars both names.
+    # What is made when it is asked for: name here -> function of _MAKERS, name in JSON, what else the function takes.
+    Names = tuple[str, ...]
+    Members = tuple[Names, Names, tuple[object, ...], tuple[tuple[str, str], ...], dict[str, tuple[Any, ...]]]
 
 
 class View:
@@ -28,14 +29,13 @@ class View:
     raw: dict[str, Any]
     at: str
 
-    def __init__(self, value: dict[str, Any], at: str = "", members: Members = ((), (), {})) -> None:
+    def __init__(self, value: dict[str, Any], at: str = "", members: Members = ((), (), (), (), {})) -> None:
         mine = self.__dict__
         mine["raw"] = value
         mine["at"] = at
-        values, scalars, mine["_views"] = members
-        for name, key, default in values:
-            mine[name] = value.get(key, default)
-        for name, key in scalars:
+        names, keys, defaults, arrays, mine["_views"] = members
+        mine.update(zip(names, map(value.get, keys, defaults), strict=True))
+        for name, key in arrays:
             mine[name] = tuple(value.get(key, ()))
 
     def has(self, name: str) -> bool:
@@ -105,6 +105,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 # fmt: off
+# ruff: noqa: E501
 if TYPE_CHECKING:
 
     class Root(View):
@@ -401,134 +402,83 @@ if TYPE_CHECKING:
 
 _MEMBERS: dict[str, Members] = {
     "Root": (
-        (
-            ("path", "path", None),
-            ("readonly", "readonly", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("path", "readonly"),
+        ("path", "readonly"),
+        (None, None),
+        (),
+        {},
     ),
     "IdMapping": (
-        (
-            ("container_id", "containerID", None),
-            ("host_id", "hostID", None),
-            ("size", "size", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("container_id", "host_id", "size"),
+        ("containerID", "hostID", "size"),
+        (None, None, None),
+        (),
+        {},
     ),
     "Mount": (
-        (
-            ("destination", "destination", None),
-            ("source", "source", None),
-            ("type", "type", None),
-        ),
-        (
-            ("options", "options"),
-        ),
+        ("destination", "source", "type"),
+        ("destination", "source", "type"),
+        (None, None, None),
+        (('options', 'options'),),
         {
             "uid_mappings": ("views", "uidMappings", "IdMapping"),
             "gid_mappings": ("views", "gidMappings", "IdMapping"),
         },
     ),
     "ConsoleSize": (
-        (
-            ("height", "height", None),
-            ("width", "width", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("height", "width"),
+        ("height", "width"),
+        (None, None),
+        (),
+        {},
     ),
     "User": (
-        (
-            ("uid", "uid", 0),
-            ("gid", "gid", 0),
-            ("umask", "umask", None),
-        ),
-        (
-            ("additional_gids", "additionalGids"),
-        ),
-        {
-        },
+        ("uid", "gid", "umask"),
+        ("uid", "gid", "umask"),
+        (0, 0, None),
+        (('additional_gids', 'additionalGids'),),
+        {},
     ),
     "Capabilities": (
-        (
-        ),
-        (
-            ("bounding", "bounding"),
-            ("effective", "effective"),
-            ("permitted", "permitted"),
-            ("inheritable", "inheritable"),
-            ("ambient", "ambient"),
-        ),
-        {
-        },
+        (),
+        (),
+        (),
+        (('bounding', 'bounding'), ('effective', 'effective'), ('permitted', 'permitted'), ('inheritable', 'inheritable'), ('ambient', 'ambient')),
+        {},
     ),
     "Rlimit": (
-        (
-            ("type", "type", None),
-            ("soft", "soft", None),
-            ("hard", "hard", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("type", "soft", "hard"),
+        ("type", "soft", "hard"),
+        (None, None, None),
+        (),
+        {},
     ),
     "Scheduler": (
-        (
-            ("policy", "policy", None),
-            ("nice", "nice", None),
-            ("priority", "priority", None),
-            ("runtime", "runtime", None),
-            ("deadline", "deadline", None),
-            ("period", "period", None),
-        ),
-        (
-            ("flags", "flags"),
-        ),
-        {
-        },
+        ("policy", "nice", "priority", "runtime", "deadline", "period"),
+        ("policy", "nice", "priority", "runtime", "deadline", "period"),
+        (None, None, None, None, None, None),
+        (('flags', 'flags'),),
+        {},
     ),
     "IoPriority": (
-        (
-            ("class_", "class", None),
-            ("priority", "priority", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("class_", "priority"),
+        ("class", "priority"),
+        (None, None),
+        (),
+        {},
     ),
     "ExecCpuAffinity": (
-        (
-            ("initial", "initial", None),
-            ("final", "final", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("initial", "final"),
+        ("initial", "final"),
+        (None, None),
+        (),
+        {},
     ),
     "Process": (
-        (
-            ("terminal", "terminal", None),
-            ("cwd", "cwd", None),
-            ("no_new_privileges", "noNewPrivileges", None),
-            ("oom_score_adj", "oomScoreAdj", None),
-            ("apparmor_profile", "apparmorProfile", None),
-            ("selinux_label", "selinuxLabel", None),
-        ),
-        (
-            ("env", "env"),
-            ("args", "args"),
-        ),
+        ("terminal", "cwd", "no_new_privileges", "oom_score_adj", "apparmor_profile", "selinux_label"),
+        ("terminal", "cwd", "noNewPrivileges", "oomScoreAdj", "apparmorProfile", "selinuxLabel"),
+        (None, None, None, None, None, None),
+        (('env', 'env'), ('args', 'args')),
         {
             "console_size": ("view", "consoleSize", "ConsoleSize"),
             "user": ("view", "user", "User", {}),
@@ -540,22 +490,17 @@ _MEMBERS: dict[str, Members] = {
         },
     ),
     "Hook": (
-        (
-            ("path", "path", None),
-            ("timeout", "timeout", None),
-        ),
-        (
-            ("args", "args"),
-            ("env", "env"),
-        ),
-        {
-        },
+        ("path", "timeout"),
+        ("path", "timeout"),
+        (None, None),
+        (('args', 'args'), ('env', 'env')),
+        {},
     ),
     "Hooks": (
-        (
-        ),
-        (
-        ),
+        (),
+        (),
+        (),
+        (),
         {
             "prestart": ("views", "prestart", "Hook"),
             "create_runtime": ("views", "createRuntime", "Hook"),
@@ -566,135 +511,80 @@ _MEMBERS: dict[str, Members] = {
         },
     ),
     "Namespace": (
-        (
-            ("type", "type", None),
-            ("path", "path", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("type", "path"),
+        ("type", "path"),
+        (None, None),
+        (),
+        {},
     ),
     "TimeOffset": (
-        (
-            ("secs", "secs", 0),
-            ("nanosecs", "nanosecs", 0),
-        ),
-        (
-        ),
-        {
-        },
+        ("secs", "nanosecs"),
+        ("secs", "nanosecs"),
+        (0, 0),
+        (),
+        {},
     ),
     "Device": (
-        (
-            ("type", "type", None),
-            ("path", "path", None),
-            ("major", "major", None),
-            ("minor", "minor", None),
-            ("file_mode", "fileMode", None),
-            ("uid", "uid", None),
-            ("gid", "gid", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("type", "path", "major", "minor", "file_mode", "uid", "gid"),
+        ("type", "path", "major", "minor", "fileMode", "uid", "gid"),
+        (None, None, None, None, None, None, None),
+        (),
+        {},
     ),
     "NetDevice": (
-        (
-            ("name", "name", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("name",),
+        ("name",),
+        (None,),
+        (),
+        {},
     ),
     "DeviceCgroup": (
-        (
-            ("allow", "allow", None),
-            ("type", "type", None),
-            ("major", "major", None),
-            ("minor", "minor", None),
-            ("access", "access", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("allow", "type", "major", "minor", "access"),
+        ("allow", "type", "major", "minor", "access"),
+        (None, None, None, None, None),
+        (),
+        {},
     ),
     "Memory": (
-        (
-            ("limit", "limit", None),
-            ("reservation", "reservation", None),
-            ("swap", "swap", None),
-            ("kernel", "kernel", None),
-            ("kernel_tcp", "kernelTCP", None),
-            ("swappiness", "swappiness", None),
-            ("disable_oom_killer", "disableOOMKiller", None),
-            ("use_hierarchy", "useHierarchy", None),
-            ("check_before_update", "checkBeforeUpdate", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("limit", "reservation", "swap", "kernel", "kernel_tcp", "swappiness", "disable_oom_killer", "use_hierarchy", "check_before_update"),
+        ("limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness", "disableOOMKiller", "useHierarchy", "checkBeforeUpdate"),
+        (None, None, None, None, None, None, None, None, None),
+        (),
+        {},
     ),
     "Cpu": (
-        (
-            ("shares", "shares", None),
-            ("quota", "quota", None),
-            ("burst", "burst", None),
-            ("period", "period", None),
-            ("realtime_runtime", "realtimeRuntime", None),
-            ("realtime_period", "realtimePeriod", None),
-            ("cpus", "cpus", None),
-            ("mems", "mems", None),
-            ("idle", "idle", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("shares", "quota", "burst", "period", "realtime_runtime", "realtime_period", "cpus", "mems", "idle"),
+        ("shares", "quota", "burst", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems", "idle"),
+        (None, None, None, None, None, None, None, None, None),
+        (),
+        {},
     ),
     "Pids": (
-        (
-            ("limit", "limit", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("limit",),
+        ("limit",),
+        (None,),
+        (),
+        {},
     ),
     "WeightDevice": (
-        (
-            ("major", "major", None),
-            ("minor", "minor", None),
-            ("weight", "weight", None),
-            ("leaf_weight", "leafWeight", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("major", "minor", "weight", "leaf_weight"),
+        ("major", "minor", "weight", "leafWeight"),
+        (None, None, None, None),
+        (),
+        {},
     ),
     "ThrottleDevice": (
-        (
-            ("major", "major", None),
-            ("minor", "minor", None),
-            ("rate", "rate", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("major", "minor", "rate"),
+        ("major", "minor", "rate"),
+        (None, None, None),
+        (),
+        {},
     ),
     "BlockIo": (
-        (
-            ("weight", "weight", None),
-            ("leaf_weight", "leafWeight", None),
-        ),
-        (
-        ),
+        ("weight", "leaf_weight"),
+        ("weight", "leafWeight"),
+        (None, None),
+        (),
         {
             "weight_device": ("views", "weightDevice", "WeightDevice"),
             "throttle_read_bps_device": ("views", "throttleReadBpsDevice", "ThrottleDevice"),
@@ -704,50 +594,40 @@ _MEMBERS: dict[str, Members] = {
         },
     ),
     "HugepageLimit": (
-        (
-            ("page_size", "pageSize", None),
-            ("limit", "limit", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("page_size", "limit"),
+        ("pageSize", "limit"),
+        (None, None),
+        (),
+        {},
     ),
     "InterfacePriority": (
-        (
-            ("name", "name", None),
-            ("priority", "priority", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("name", "priority"),
+        ("name", "priority"),
+        (None, None),
+        (),
+        {},
     ),
     "Network": (
-        (
-            ("class_id", "classID", None),
-        ),
-        (
-        ),
+        ("class_id",),
+        ("classID",),
+        (None,),
+        (),
         {
             "priorities": ("views", "priorities", "InterfacePriority"),
         },
     ),
     "Rdma": (
-        (
-            ("hca_handles", "hcaHandles", None),
-            ("hca_objects", "hcaObjects", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("hca_handles", "hca_objects"),
+        ("hcaHandles", "hcaObjects"),
+        (None, None),
+        (),
+        {},
     ),
     "Resources": (
-        (
-        ),
-        (
-        ),
+        (),
+        (),
+        (),
+        (),
         {
             "devices": ("views", "devices", "DeviceCgroup"),
             "memory": ("view", "memory", "Memory"),
@@ -761,88 +641,56 @@ _MEMBERS: dict[str, Members] = {
         },
     ),
     "SyscallArg": (
-        (
-            ("index", "index", None),
-            ("value", "value", None),
-            ("value_two", "valueTwo", 0),
-            ("op", "op", None),
-        ),
-        (
-        ),
-        {
-        },
+        ("index", "value", "value_two", "op"),
+        ("index", "value", "valueTwo", "op"),
+        (None, None, 0, None),
+        (),
+        {},
     ),
     "Syscall": (
-        (
-            ("action", "action", None),
-            ("errno_ret", "errnoRet", None),
-        ),
-        (
-            ("names", "names"),
-        ),
+        ("action", "errno_ret"),
+        ("action", "errnoRet"),
+        (None, None),
+        (('names', 'names'),),
         {
             "args": ("views", "args", "SyscallArg"),
         },
     ),
     "Seccomp": (
-        (
-            ("default_action", "defaultAction", None),
-            ("default_errno_ret", "defaultErrnoRet", None),
-            ("listener_path", "listenerPath", None),
-            ("listener_metadata", "listenerMetadata", None),
-        ),
-        (
-            ("architectures", "architectures"),
-            ("flags", "flags"),
-        ),
+        ("default_action", "default_errno_ret", "listener_path", "listener_metadata"),
+        ("defaultAction", "defaultErrnoRet", "listenerPath", "listenerMetadata"),
+        (None, None, None, None),
+        (('architectures', 'architectures'), ('flags', 'flags')),
         {
             "syscalls": ("views", "syscalls", "Syscall"),
         },
     ),
     "IntelRdt": (
-        (
-            ("clos_id", "closID", None),
-            ("l3_cache_schema", "l3CacheSchema", None),
-            ("mem_bw_schema", "memBwSchema", None),
-            ("enable_monitoring", "enableMonitoring", None),
-        ),
-        (
-            ("schemata", "schemata"),
-        ),
-        {
-        },
+        ("clos_id", "l3_cache_schema", "mem_bw_schema", "enable_monitoring"),
+        ("closID", "l3CacheSchema", "memBwSchema", "enableMonitoring"),
+        (None, None, None, None),
+        (('schemata', 'schemata'),),
+        {},
     ),
     "MemoryPolicy": (
-        (
-            ("mode", "mode", None),
-            ("nodes", "nodes", None),
-        ),
-        (
-            ("flags", "flags"),
-        ),
-        {
-        },
+        ("mode", "nodes"),
+        ("mode", "nodes"),
+        (None, None),
+        (('flags', 'flags'),),
+        {},
     ),
     "Personality": (
-        (
-            ("domain", "domain", None),
-        ),
-        (
-            ("flags", "flags"),
-        ),
-        {
-        },
+        ("domain",),
+        ("domain",),
+        (None,),
+        (('flags', 'flags'),),
+        {},
     ),
     "Linux": (
-        (
-            ("cgroups_path", "cgroupsPath", None),
-            ("rootfs_propagation", "rootfsPropagation", None),
-            ("mount_label", "mountLabel", None),
-        ),
-        (
-            ("masked_paths", "maskedPaths"),
-            ("readonly_paths", "readonlyPaths"),
-        ),
+        ("cgroups_path", "rootfs_propagation", "mount_label"),
+        ("cgroupsPath", "rootfsPropagation", "mountLabel"),
+        (None, None, None),
+        (('masked_paths', 'maskedPaths'), ('readonly_paths', 'readonlyPaths')),
         {
             "namespaces": ("views", "namespaces", "Namespace"),
             "uid_mappings": ("views", "uidMappings", "IdMapping"),
@@ -859,13 +707,10 @@ _MEMBERS: dict[str, Members] = {
         },
     ),
     "Config": (
-        (
-            ("oci_version", "ociVersion", None),
-            ("hostname", "hostname", None),
-            ("domainname", "domainname", None),
-        ),
-        (
-        ),
+        ("oci_version", "hostname", "domainname"),
+        ("ociVersion", "hostname", "domainname"),
+        (None, None, None),
+        (),
         {
             "root": ("view", "root", "Root"),
             "mounts": ("views", "mounts", "Mount"),
