@@ -22,6 +22,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 #define PAGE 4096
 #define LARGE_PAGE (2 << 20)
 #define GRAIN 16
@@ -64,6 +68,7 @@ struct place {
 
 static const struct place *places;
 static size_t place_count;
+static size_t written; /* of `memory`, from its beginning: what most commands write to */
 static uint32_t owner, taken[OWNERS]; /* the module for which memory is taken; how many blocks each has had */
 
 extern void *__real_malloc(size_t size);
@@ -281,23 +286,24 @@ static const char *read_input(size_t *size)
     return input;
 }
 
-/* From here on memory is ours.  The input is the size of what has a place, the number of places, the places; and code,
-   which is returned with its size.  What has no place begins on a large page: the kernel can map one as a whole while
+/* From here on memory is ours.  The input is the size of what has a place, the number of places, the size of what most
+   commands write to, the places; and code, which is returned with its size.  What has no place begins on a large page: the kernel can map one as a whole while
    nothing on it is written to.  NULL when the input is not like that. */
 static const char *begin_image(size_t *size)
 {
-    uint64_t placed_and_count[2];
+    uint64_t sizes[3];
     const char *input = read_input(size);
-    if (input == NULL || *size < sizeof placed_and_count)
+    if (input == NULL || *size < sizeof sizes)
         return NULL;
-    memcpy(placed_and_count, input, sizeof placed_and_count);
-    *size -= sizeof placed_and_count;
-    place_count = placed_and_count[1];
-    if (placed_and_count[0] > sizeof memory || place_count > *size / sizeof *places)
+    memcpy(sizes, input, sizeof sizes);
+    *size -= sizeof sizes;
+    place_count = sizes[1];
+    written = sizes[2];
+    if (sizes[0] > sizeof memory || place_count > *size / sizeof *places || written > sizes[0])
         return NULL;
-    places = (const struct place *)(input + sizeof placed_and_count);
+    places = (const struct place *)(input + sizeof sizes);
     *size -= place_count * sizeof *places;
-    unused = aligned(memory + placed_and_count[0], LARGE_PAGE);
+    unused = aligned(memory + sizes[0], LARGE_PAGE);
     making = 1;
     return (const char *)(places + place_count);
 }
@@ -392,6 +398,21 @@ static int renew_signals(void)
             return -1;
     }
     return 0;
+}
+
+static void copy_pages(char *start, char *end)
+{
+    start = aligned(start, PAGE);
+    if (start < end)
+        madvise(start, (size_t)(end - start), MADV_POPULATE_WRITE); /* an older kernel than Linux 5.14: as they are used */
+}
+
+/* All at once what a command that enters a container will write to: a page that is first read and then written costs two
+   exceptions and a flush of what the processor knows of it. */
+static void copy_written_pages(void)
+{
+    copy_pages(memory, memory + written);
+    copy_pages((char *)&_PyRuntime, (char *)(&_PyRuntime + 1));
 }
 
 /* Make this process's own what the image has of the one that made it.  0, or -1 with an exception. */

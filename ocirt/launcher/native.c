@@ -201,6 +201,8 @@ int main(int argc, char **argv)
 #ifdef TRAINING
     begin_training();
 #endif
+    if (is_protected)
+        copy_written_pages();
     if (revive() == 0 && set_arguments(argc, argv) == 0) {
         PyObject *globals = PyModule_GetDict(PyImport_AddModule("__main__"));
         PyObject_CallNoArgs(PyDict_GetItemString(globals, "main")); /* ends the process */

@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 PROFILE = HERE / "profile.txt"
 CORE = "python"  # the owner of what is there before the first module: number 0
 HEADER = 16  # bytes of struct block of image.c
+MANY = 3  # a block has many writers if these, taken so often, are as many as those of the most written one
 ABOUT = """\
 # Written by `make profile`: which blocks of memory a container's life uses, see placement.py.
 # Of each module the digest of its code; then of each block its number in the order of allocation, its size in bytes,
@@ -79,22 +80,26 @@ def write(owners: Mapping[str, Owner]) -> str:
 
 
 def places(owners: Mapping[str, Owner], digests: Mapping[str, str], numbers: Mapping[str, int]) -> bytes:
-    """What image.c reads before anything else: the size of all places, their count, and the places.
+    """What image.c reads before anything else: the size of all places, their count, the size of those at the beginning
+    that most commands write to, and the places.
 
     digests, numbers: of the owners as they are.
     """
     wanted = sorted(
-        (order(block), numbers[name], block.number, block.size)
+        (order(block), numbers[name], block)
         for name, owner in owners.items()
         if digests.get(name) == owner.digest
         for block in owner.blocks
     )
-    end = 0
+    most = max((block.writers.bit_count() for _, _, block in wanted), default=0)
+    end = written = 0
     made = []
-    for _, owner, number, size in wanted:
-        made.append((owner, number, size, end))
-        end += HEADER + size
-    return struct.pack("QQ", end, len(made)) + b"".join(struct.pack("4I", *place) for place in sorted(made))
+    for _, owner, block in wanted:
+        made.append((owner, block.number, block.size, end))
+        end += HEADER + block.size
+        if block.size <= PAGE and block.writers.bit_count() * MANY >= most:
+            written = end
+    return struct.pack("QQQ", end, len(made), written) + b"".join(struct.pack("4I", *place) for place in sorted(made))
 
 
 def order(block: Block) -> tuple[bool, bool, int, int, int, int]:

@@ -89,6 +89,7 @@ static void protect_executable(char **argv)
     if (is_copy(exe) || (!copied && overlaid && is_out_of_reach(exe))) {
         close(exe);
         take_name(argv);
+        is_protected = 1;
         return;
     }
     if (!copied && !overlaid) /* one overlay is enough: this comes to an end */

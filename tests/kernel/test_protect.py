@@ -26,6 +26,7 @@ PROGRAM = r"""
 #include <stdlib.h>
 int main(int argc, char **argv)
 {
+    int early = is_protected;
     protect_executable(argv);
     char exe[4096], comm[16];
     exe[readlink("/proc/self/exe", exe, sizeof exe - 1)] = '\0';
@@ -35,7 +36,7 @@ int main(int argc, char **argv)
         if (fcntl(fd, F_GETFD) >= 0)
             printf("%s%d", any++ ? ", " : "", fd);
     const char *kept = getenv("KEPT");
-    printf("], \"kept\": \"%s\", \"early\": %s}\n", kept ? kept : "", is_protected ? "true" : "false");
+    printf("], \"kept\": \"%s\", \"early\": %s}\n", kept ? kept : "", early ? "true" : "false");
     return 0;
 }
 """

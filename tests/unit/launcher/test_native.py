@@ -130,9 +130,10 @@ def main():
     assert at[20] not in near  # 3000 bytes
 
 
-def test_an_image_without_its_places_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [(1 << 20, 1 << 40, 0), (1 << 40, 0, 0), (1 << 20, 0, 1 << 21)])
+def test_an_image_without_its_places_is_refused(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     with pytest.raises(native.NotHere) as refused:
-        built(tmp_path, "", struct.pack("QQ", 1 << 20, 1 << 40))
+        built(tmp_path, "", struct.pack("QQQ", *sizes))
     assert str(refused.value) == "the interpreter does not run"
 
 

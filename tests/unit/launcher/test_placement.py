@@ -18,8 +18,8 @@ NUMBERS = {"python": 0, "ocirt.cli": 5, "ocirt.log": 6}
 def placed(owners: dict[str, Owner], digests: dict[str, str]) -> tuple[int, dict[tuple[int, int], tuple[int, int]]]:
     """The size of all, and (owner's number, index) -> (size, offset), in the order of image.c."""
     packed = places(owners, digests, NUMBERS)
-    end, count = struct.unpack_from("QQ", packed)
-    found = list(struct.iter_unpack("4I", packed[16:]))
+    end, count, _ = struct.unpack_from("QQQ", packed)
+    found = list(struct.iter_unpack("4I", packed[24:]))
     assert len(found) == count
     assert found == sorted(found)
     return end, {(owner, index): (size, offset) for owner, index, size, offset in found}
@@ -46,6 +46,18 @@ def test_what_the_most_write_to_comes_first_and_what_is_only_read_last() -> None
         (5, 1),  # only read
     ]
     assert end == 64 + 160 + 48 + 4112 + 32 + 5 * HEADER
+
+
+def test_how_much_most_commands_write_to_is_said() -> None:
+    blocks = (
+        Block(0, 160, 0b111111, 0),
+        Block(1, 48, 0b11, 0),  # a third of those
+        Block(2, 64, 0b1, 0b111111),
+        Block(3, 8000, 0b111111, 0),  # of a larger one little is written to
+        Block(4, 80, 0, 0b1),
+    )
+    packed = places({"python": Owner("d", blocks)}, {"python": "d"}, NUMBERS)
+    assert struct.unpack_from("QQQ", packed) == (160 + 48 + 64 + 8000 + 80 + 5 * HEADER, 5, 160 + 48 + 2 * HEADER)
 
 
 def test_no_two_places_overlap() -> None:
