@@ -1,11 +1,11 @@
 /* The runtime's executable, kept from being changed by a container (CVE-2019-5736); included by native.c.
  *
  * Who gets hold of /proc/PID/exe of a process that enters a container may later open it for writing.  So the commands
- * that enter one are executed a second time, before Python starts, from what cannot be written:
+ * that enter one go over, before Python starts, to what cannot be written:
  *
  *   ro-shared-page          the executable in an overlay without an upper layer.  Nothing makes that writable: not a
  *                           remount, for the file system itself is read-only.  The pages are the executable's own.  It
- *                           is done by early.c, as a rule before the C library begins.
+ *                           is done by early.c, as a rule before the C library begins, and without a second execution.
  *   independent-data-copy   a sealed copy in memory.  6 ms, and the copy's size in memory for every waiting init.
  *                           A fault of the kernel that lets pages be written which can only be read (CVE-2022-0847)
  *                           spoils the copy alone.  Also where an overlay cannot be had: without privileges.
