@@ -473,18 +473,18 @@ _boot_id = ""
 def boot_id() -> str:
     """The kernel's random id of this boot (proc_sys_kernel(5), random/boot_id)."""
     global _boot_id
-    _boot_id = _boot_id or os.read_whole("/proc/sys/kernel/random/boot_id").strip().decode("ascii")
+    _boot_id = _boot_id or os.read_record("/proc/sys/kernel/random/boot_id").strip()
     return _boot_id
 
 
 def process_start(pid: int) -> int | None:
     """Start time in clock ticks since boot (proc_pid_stat(5), field 22); None when gone, zombie or dead."""
     try:
-        stat = os.read_whole(f"/proc/{pid}/stat")
+        stat = os.read_record(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat[stat.rindex(b")") + 2 :].split()  # the command name may hold blanks and brackets
-    return None if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+    fields = stat[stat.rindex(")") + 2 :].split()  # the command name may hold blanks and brackets
+    return None if fields[0] in ("Z", "X", "x") else int(fields[19])
 
 
 def never_executed(pid: int) -> bool:
@@ -493,10 +493,10 @@ def never_executed(pid: int) -> bool:
     proc_pid_stat(5), field 9: execve(2) takes PF_FORKNOEXEC away before it closes what is close-on-exec.
     """
     try:
-        stat = os.read_whole(f"/proc/{pid}/stat")
+        stat = os.read_record(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return bool(int(stat[stat.rindex(b")") + 2 :].split()[6]) & PF_FORKNOEXEC)
+    return bool(int(stat[stat.rindex(")") + 2 :].split()[6]) & PF_FORKNOEXEC)
 
 
 def _make_directory(root: str, container_id: str) -> None:
