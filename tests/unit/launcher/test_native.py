@@ -74,6 +74,15 @@ def test_a_start_has_its_own_process_and_not_that_of_the_image(tmp_path: Path, i
     )
 
 
+def test_an_image_has_nothing_of_the_signals_that_its_builder_ignores(tmp_path: Path) -> None:
+    before = built(tmp_path, RENEWED).read_bytes()
+    kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert built(tmp_path, RENEWED).read_bytes() == before
+    finally:
+        signal.signal(signal.SIGHUP, kept)
+
+
 def test_a_start_raises_keyboard_interrupt(tmp_path: Path) -> None:
     source = """
 import posix
