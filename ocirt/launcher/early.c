@@ -40,7 +40,7 @@
 #pragma GCC push_options
 #pragma GCC optimize("no-tree-loop-distribute-patterns", "no-stack-protector")
 
-static int is_protected; /* and enters a container: set in this process alone, for the image is made without */
+static int is_protected; /* this process, which enters a container; the one that makes the image never does */
 
 /* A system call's result, or -errno. */
 static long kernel(long number, long a, long b, long c, long d, long e, long f)

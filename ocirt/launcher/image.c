@@ -287,8 +287,8 @@ static const char *read_input(size_t *size)
 }
 
 /* From here on memory is ours.  The input is the size of what has a place, the number of places, the size of what most
-   commands write to, the places; and code, which is returned with its size.  What has no place begins on a large page: the kernel can map one as a whole while
-   nothing on it is written to.  NULL when the input is not like that. */
+   commands write to, the places; and code, which is returned with its size.  What has no place begins on a large page:
+   the kernel can map one as a whole while nothing on it is written to.  NULL when the input is not like that. */
 static const char *begin_image(size_t *size)
 {
     uint64_t sizes[3];
@@ -316,7 +316,7 @@ static PyObject *allocate_for(PyObject *module, PyObject *number)
         return NULL;
     if (wanted >= OWNERS)
         return PyErr_Format(PyExc_ValueError, "%lu owners are too many", wanted);
-    PyType_ClearCache(); /* keeps names until others need the room, which is by address: each would have another number */
+    PyType_ClearCache(); /* which names it holds depends on addresses, and which blocks are needed anew on that */
     owner = (uint32_t)wanted;
     Py_RETURN_NONE;
 }
