@@ -180,9 +180,16 @@ class V2Manager(Manager):
         return pids_below(self.directory)
 
     def kill(self, signal: int) -> None:
-        """Frozen first, so that nothing forks away from the list; a frozen process dies of SIGKILL all the same."""
         if signal == SIGKILL and self._kill_at_once():
             return
+        try:
+            self._kill_one_by_one(signal)
+        except OSError as error:
+            if error.errno not in GONE or self.exists():
+                raise  # else the last process has ended, and systemd has removed the cgroup
+
+    def _kill_one_by_one(self, signal: int) -> None:
+        """Frozen first, so that nothing forks away from the list; a frozen process dies of SIGKILL all the same."""
         was_frozen = self.frozen()
         if not was_frozen:
             self._try_freeze(True)

@@ -103,11 +103,11 @@ def bring_up(plan: Plan, box: Box, undo: Undo, notes: Notes) -> None:
         os.close(box.fds.pop(START_SOCKET))
     if log.tracer is not None:
         log.tracer.born(INIT, box.pid)
-    run(plan.part(BESIDE), box, undo)
-    _send(box, GO)
     log.phase("note what was made")
     notes.born()  # while init is on its way
+    run(plan.part(BESIDE), box, undo)
     log.phase("wait for init to be ready")
+    _send(box, GO)
     box.channel.bound = bound
     serve(plan, box)
     log.phase("note that it is ready")

@@ -46,8 +46,7 @@ class Making(Notes):
         self.container.dump()
 
     def born(self) -> None:
-        """Should this process be killed before this is written, init dies with it (PR_SET_PDEATHSIG), and with init all
-        that it has done."""
+        """Should this process be killed before this is written, init dies with it and has done nothing."""
         record = self.container.record
         record["pid"] = self.box.pid
         record["start_time"] = process_start(self.box.pid) or 0

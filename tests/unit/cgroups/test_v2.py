@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,13 @@ def test_given_away(top: Path, monkeypatch: pytest.MonkeyPatch, kernel_says: boo
     V2Manager({"": str(box)}).delegate(100)
     named = ["cgroup.procs", "memory.reclaim"] if kernel_says else list(v2.DELEGATE)
     assert given == [(path, 100, -1) for path in (str(box), *(f"{box}/{name}" for name in named))]
+
+
+def test_kill_in_a_cgroup_that_is_gone(tmp_path: Path) -> None:
+    """systemd removes a scope as soon as its last process has ended."""
+    V2Manager({"": str(tmp_path / "gone")}).kill(signal.SIGKILL)
+
+
+def test_kill_where_it_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        V2Manager({"": str(tmp_path)}).kill(signal.SIGKILL)
