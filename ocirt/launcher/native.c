@@ -122,6 +122,8 @@ static void set(PyConfig *config, wchar_t **member, const wchar_t *value)
 /* Nothing of this is looked for: the caller's environment and directory have no say. */
 static void initialise(void)
 {
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* Python notes which are ignored, as below nohup(1) */
     keep_memory_here();
     PyPreConfig early;
     PyPreConfig_InitIsolatedConfig(&early);

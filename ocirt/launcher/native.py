@@ -17,7 +17,6 @@ import os
 import resource
 import shlex
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -214,24 +213,10 @@ def image_of(interpreter: Path, boot: bytes) -> bytes:
 
 def made_image(interpreter: Path, boot: bytes) -> bytes:
     """What the interpreter writes.  Raises NotHere."""
-    made = subprocess.run(
-        ["ocirt"],
-        executable=interpreter,
-        env={},
-        preexec_fn=default_signals,
-        input=boot,
-        stdout=subprocess.PIPE,
-        check=False,
-    )
+    made = subprocess.run(["ocirt"], executable=interpreter, env={}, input=boot, stdout=subprocess.PIPE, check=False)
     if made.returncode:
         raise NotHere("the interpreter does not run")
     return made.stdout
-
-
-def default_signals() -> None:
-    """Python notes which its process ignores, as below nohup(1)."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
 
 
 def with_data(executable: bytes, image: bytes) -> bytes:
