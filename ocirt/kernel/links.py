@@ -36,7 +36,8 @@ def loopback_up() -> None:
 def begin_network() -> int:
     """Let a process of its own, which shares our memory, make a network namespace whose loopback is up.
 
-    Its pid, for end_network(), which must follow; 0 where that cannot be had: in the portable launcher.
+    Its pid, for end_network(), which must follow; 0 where that cannot be had: in the portable launcher, and on another
+    processor than x86-64.
     """
     return max(_begin_network(), 0) if _begin_network is not None else 0
 

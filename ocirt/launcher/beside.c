@@ -10,6 +10,8 @@
 #include <linux/if.h>
 #include <linux/sockios.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,6 +24,7 @@ static volatile long network; /* its descriptor, or -errno */
 static int make_network(void *unused)
 {
     struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    CALL(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     long result = CALL(SYS_unshare, CLONE_NEWNET);
     if (result == 0)
         result = CALL(SYS_socket, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC);
@@ -40,6 +43,7 @@ static int make_network(void *unused)
 static PyObject *begin_network(PyObject *module, PyObject *ignored)
 {
     static char stack[4 * PAGE] __attribute__((aligned(16)));
+    network = -ECHILD; /* it may be killed */
     int maker = clone(make_network, stack + sizeof stack, CLONE_VM | CLONE_FILES, NULL);
     return PyLong_FromLong(maker < 0 ? -errno : maker);
 }

@@ -3,7 +3,7 @@
  * A command that enters a container must not be executed from where it is.  What a static C library does before main() is
  * 0.2 ms, half of it CPUID instructions, which trap on a virtual machine.  So the executable begins with early_start(),
  * which takes the process over to the overlay: nothing is in its memory yet but the executable.  Where it cannot, it
- * executes the command again from there, or leaves the process as it was to the C library's _start.  Then
+ * executes the command again from there, or leaves the process to the C library's _start.  Then
  * protect_executable() decides, which knows the sealed copy too, and says what is wrong.
  *
  * Nothing here may use the C library: no memory of a thread's is there, and functions such as strlen(3) have no address
@@ -140,6 +140,15 @@ static int identity(int directory, const char *name, struct statx *found)
            && (found->stx_mask & wanted) == wanted;
 }
 
+/* Whether that is the executable's file, by the same mount; `ours`: which it is. */
+static int is_executable(int exe, int directory, const char *name, struct statx *ours)
+{
+    struct statx theirs;
+    return identity(exe, "", ours) && identity(directory, name, &theirs) && ours->stx_ino == theirs.stx_ino
+           && ours->stx_dev_major == theirs.stx_dev_major && ours->stx_dev_minor == theirs.stx_dev_minor
+           && ours->stx_mnt_id == theirs.stx_mnt_id;
+}
+
 /* The executable's directory, and its name there in `path`; -1 where that leads to another file, or past a mount, which
    the overlay would not show. */
 static int directory_of(int exe, char *path, size_t size, const char **name)
@@ -153,11 +162,9 @@ static int directory_of(int exe, char *path, size_t size, const char **name)
         return -1;
     path[*name - path - 1] = '\0';
     int directory = (int)CALL(SYS_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct statx ours, theirs, around;
-    if (directory >= 0 && identity(exe, "", &ours) && identity(directory, *name, &theirs)
-        && identity(directory, "", &around) && ours.stx_ino == theirs.stx_ino
-        && ours.stx_dev_major == theirs.stx_dev_major && ours.stx_dev_minor == theirs.stx_dev_minor
-        && ours.stx_mnt_id == theirs.stx_mnt_id && ours.stx_mnt_id == around.stx_mnt_id)
+    struct statx ours, around;
+    if (directory >= 0 && is_executable(exe, directory, *name, &ours) && identity(directory, "", &around)
+        && ours.stx_mnt_id == around.stx_mnt_id)
         return directory;
     if (directory >= 0)
         CALL(SYS_close, directory);
@@ -278,11 +285,13 @@ static unsigned long end_of(const char *text)
 
 /* Be what would be executed there, which takes 0.2 ms more: PR_SET_MM_MAP of prctl(2) changes /proc/self/exe, when nothing
    of the old file is mapped any more.  It needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, and a kernel that can be asked for
-   checkpoints.  0 where that cannot be done; the memory is good nevertheless. */
-static int become(const struct place_in_overlay *place, long *stack, char **argv, char **environment)
+   checkpoints.  0 where that cannot be done: what is mapped may be incomplete then, and good for an execution only.  The
+   executable may have been replaced since it was looked for: what is mapped has to be what is running. */
+static int become(int exe, const struct place_in_overlay *place, long *stack, char **argv, char **environment)
 {
     int file = (int)CALL(SYS_openat, place->mount, place->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (file < 0 || argv[0] == NULL)
+    struct statx ours;
+    if (file < 0)
         return 0;
     struct prctl_mm_map map = {.exe_fd = (unsigned int)file, .start_stack = (unsigned long)stack};
     map.start_brk = map.brk = (unsigned long)CALL(SYS_brk, 0);
@@ -290,7 +299,8 @@ static int become(const struct place_in_overlay *place, long *stack, char **argv
     map.env_start = map.env_end = map.arg_end = end_of(argv[stack[0] - 1]);
     for (; *environment != NULL; environment++)
         map.env_end = end_of(*environment);
-    int became = map_in_place(file, &map) && CALL(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map) == 0;
+    int became = is_executable(exe, place->directory, place->name, &ours) && map_in_place(file, &map)
+                 && CALL(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map) == 0;
     CALL(SYS_close, file);
     return became;
 }
@@ -308,7 +318,7 @@ __attribute__((used)) static void before_the_c_library(long *stack)
     if (!is_in_read_only_overlay(exe)) {
         struct place_in_overlay place;
         int became = 0;
-        if (lay_over(exe, &place) && !(became = become(&place, stack, argv, environment)))
+        if (lay_over(exe, &place) && !(became = become(exe, &place, stack, argv, environment)))
             execute_there(&place, argv, environment);
         is_protected = became;
         close_place(&place);

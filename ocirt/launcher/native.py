@@ -255,14 +255,23 @@ def check() -> None:
         build(placement.places({}, {}, {}) + boot, Path(work, "launcher"))
 
 
+def install(package: Path, installed: str, launcher: Path) -> None:
+    """Put the launcher in its place if it runs, by the early start (early.c) too, as `run` does.  Raises NotHere."""
+    with tempfile.TemporaryDirectory() as work:
+        made = Path(work, "launcher")
+        build(boot(package, installed, placement.PROFILE.read_text()), made)
+        if subprocess.run([made, "--version", "run"], env={}, stdout=subprocess.DEVNULL, check=False).returncode:
+            raise NotHere("the launcher that was made does not run")
+        write.replace(launcher, made.read_bytes(), 0o755)
+
+
 def main(directory: str, launcher: str = "", destdir: str = "") -> int:
     try:
         require_toolchain()
         if directory == "--check":
             check()
         else:
-            profile = placement.PROFILE.read_text()
-            build(boot(Path(f"{destdir}{directory}/ocirt"), directory, profile), Path(destdir + launcher))
+            install(Path(f"{destdir}{directory}/ocirt"), directory, Path(destdir + launcher))
     except NotHere as error:
         print(f"no native launcher: {error}", file=sys.stderr)
         return NOT_HERE

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ocirt.box import Box
     from ocirt.pipeline import Plan
 
+SIGKILL = 9
 OUTSIDE = "outside"  # in the joiner's PID: the runtime must move init
 
 # Born outside and then moved: the cgroup has reached pids.max, which is no limit to moving; with nsdelegate no way
@@ -29,8 +30,8 @@ class NetworkAhead:
     """The new network namespace, made by another process while the host steps are taken: the kernel takes 0.7 ms for
     one, a tenth of a run.
 
-    Left to init's clone where the plan has it so, in the portable launcher, and where it could not be had: the clone
-    will tell why.
+    Left to init's clone where the plan has it so, where nobody else can make it (the portable launcher, processors
+    other than x86-64), and where it could not be had: the clone will tell why.
     """
 
     __slots__ = ("_kernel", "_maker", "_fd")
@@ -54,6 +55,9 @@ class NetworkAhead:
             self.close()
 
     def close(self) -> None:
+        """Let go of it, and of who still makes it: the host steps may have failed."""
+        if self._maker:
+            os.kill(self._maker, SIGKILL)
         if self.made():
             os.close(self._fd)
             self._fd = -1

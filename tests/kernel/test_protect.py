@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ocirt.launcher import native
+from tests.support.runtime import poll
 
 TREE = Path(__file__).resolve().parents[2]
 OVERLAY, COPY = "/victim", "/memfd:ocirt (deleted)"
@@ -148,7 +149,7 @@ def test_the_early_start_does_nothing_else(victim: Path) -> None:
     names = calls(victim, "run")
     looks = ["openat", "fstatfs", "readlink", "openat", "statx", "statx", "statx"]
     overlay = ["fsopen", "fsconfig", "fsconfig", "fsmount", "close"]
-    begin = ["execve", *looks, *overlay, "openat", "brk"]
+    begin = ["execve", *looks, *overlay, "openat", "brk", "statx", "statx"]
     assert names[: len(begin)] == begin
     end = names.index("prctl")
     assert set(names[len(begin) : end]) == {"mmap"}
@@ -181,6 +182,23 @@ def test_where_the_kernel_refuses_to_change_the_process(victim: Path, tmp_path: 
     said = told_where_refused(tmp_path, victim, fault)
     assert (said["exe"], said["fds"], said["early"]) == (OVERLAY, [0, 1, 2], True)
     assert "execveat(" in (tmp_path / "calls").read_text()
+
+
+def test_an_executable_that_is_replaced_meanwhile(victim: Path, another: Path, tmp_path: Path) -> None:
+    """It may be of the same layout: but what runs on is what was begun, or the new one from its beginning."""
+    if not is_early(victim):
+        pytest.skip("it maps nothing")
+    new = tmp_path / "new"
+    new.write_bytes(victim.read_bytes().replace(b'"kept', b'"KEPT'))
+    new.chmod(0o755)
+    command = ["strace", "-f", "-o", tmp_path / "calls", "-e", "inject=fsmount:delay_exit=2000000", another, "run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        calls = tmp_path / "calls"
+        poll(lambda: calls.exists() and "FSCONFIG_CMD_CREATE" in calls.read_text(), "the overlay")
+        new.rename(another)
+        out, _ = process.communicate(timeout=30)
+    assert "KEPT" in json.loads(out)
+    assert "execveat(" in calls.read_text()
 
 
 def test_what_the_process_shows_of_itself(victim: Path) -> None:
