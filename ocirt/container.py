@@ -237,8 +237,10 @@ class Container:
 
         A container that another command has given the same ID since then is not touched.
         """
-        for name in (START_SOCKET, CONFIG, RECORD, RECORD + NEW):  # one by one: to list them takes a descriptor
+        for name in (CONFIG, RECORD, RECORD + NEW):  # one by one: to list them takes a descriptor
             _unlink_if_there(self.dirfd, name)
+        if self.conversation is None:
+            _unlink_if_there(self.dirfd, START_SOCKET)
         path = os.path.join(self.root, self.id)
         if not os.is_at(self.dirfd, path):
             return

@@ -71,7 +71,6 @@ int __wrap__Py_Deepfreeze_Init(void)
 #include "image.c"
 #include "json.c"
 #include "protect.c"
-#include "beside.c"
 #include "shape.c"
 #include "syscalls.c"
 
@@ -91,7 +90,6 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 
 static PyMethodDef methods[] = {
     SYSCALLS,
-    BESIDE,
     JSON,
     SHAPE,
     {"complete", complete, METH_NOARGS, NULL},

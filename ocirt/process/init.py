@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from ocirt.box import Box
     from ocirt.channel import Channel
     from ocirt.pipeline import Plan
-    from ocirt.process.birth import NetworkAhead
 
 SIGKILL = 9
 
 
-def main(plan: Plan, box: Box, theirs: Channel, channel: Channel, network: NetworkAhead | None = None) -> NoReturn:
+def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
     """Never returns, and nothing above it may run in this process: it ends by execve or _exit.
 
     theirs is the runtime's end, closed here: a dead runtime must be seen as the end of the conversation.
@@ -36,8 +35,6 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel, network: Netwo
         box.pid = 0
         box.kernel.set_pdeathsig(SIGKILL)
         log.relay(channel.send_log)
-        if network is not None:
-            network.enter()
         seal()
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
         log.phase("wait for GO")

@@ -340,7 +340,7 @@ def destroy(container: Container) -> None:
     log.phase("end what runs in the container")
     gone = not container.send_signal(SIGKILL)
     manager = container.manager()
-    if manager is not None and manager.exists() and manager.ours() and manager.pids():
+    if manager is not None and manager.ours() and manager.pids():
         if manager.frozen():
             manager.freeze(False)
         manager.kill(SIGKILL)
