@@ -20,15 +20,15 @@ pytestmark = pytest.mark.only_ocirt("they are compared with it")
 
 MARGIN = 1.25
 EXPECTED = {  # ocirt's time over that of Debian 12's runc
-    "run": 0.5,
-    "run, docker's seccomp profile": 0.3,
-    "run, 200 mounts": 0.7,
-    "create": 0.52,
-    "start": 0.38,
-    "exec": 0.44,
-    "state": 0.28,
-    "kill": 0.32,
-    "delete": 0.36,
+    "run": 0.42,
+    "run, docker's seccomp profile": 0.27,
+    "run, 200 mounts": 0.6,
+    "create": 0.42,
+    "start": 0.34,
+    "exec": 0.38,
+    "state": 0.26,
+    "kill": 0.3,
+    "delete": 0.33,
 }
 
 
