@@ -239,7 +239,7 @@ class Container:
         """
         for name in (CONFIG, RECORD, RECORD + NEW):  # one by one: to list them takes a descriptor
             _unlink_if_there(self.dirfd, name)
-        if self.conversation is None:
+        if self.conversation is None:  # a `run` has none
             _unlink_if_there(self.dirfd, START_SOCKET)
         path = os.path.join(self.root, self.id)
         if not os.is_at(self.dirfd, path):
@@ -479,14 +479,19 @@ def boot_id() -> str:
     return _boot_id
 
 
-def process_start(pid: int) -> int | None:
-    """Start time in clock ticks since boot (proc_pid_stat(5), field 22); None when gone, zombie or dead."""
+def _stat_fields(pid: int) -> list[str]:
+    """proc_pid_stat(5) from field 3, the state, on; nothing when the process is gone."""
     try:
         stat = os.read_record(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat[stat.rindex(")") + 2 :].split()  # the command name may hold blanks and brackets
-    return None if fields[0] in ("Z", "X", "x") else int(fields[19])
+        return []
+    return stat[stat.rindex(")") + 2 :].split()  # the command name may hold blanks and brackets
+
+
+def process_start(pid: int) -> int | None:
+    """Start time in clock ticks since boot (proc_pid_stat(5), field 22); None when gone, zombie or dead."""
+    fields = _stat_fields(pid)
+    return None if not fields or fields[0] in ("Z", "X", "x") else int(fields[19])
 
 
 def never_executed(pid: int) -> bool:
@@ -494,11 +499,8 @@ def never_executed(pid: int) -> bool:
 
     proc_pid_stat(5), field 9: execve(2) takes PF_FORKNOEXEC away before it closes what is close-on-exec.
     """
-    try:
-        stat = os.read_record(f"/proc/{pid}/stat")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return bool(int(stat[stat.rindex(")") + 2 :].split()[6]) & PF_FORKNOEXEC)
+    fields = _stat_fields(pid)
+    return bool(fields) and bool(int(fields[6]) & PF_FORKNOEXEC)
 
 
 def _make_directory(root: str, container_id: str) -> None:

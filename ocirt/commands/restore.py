@@ -61,14 +61,12 @@ def main(g: Globals, options: Parsed) -> int:
         undo.push(lambda: destroy_once(container))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)
         container.unlock()
-        from ocirt.process.foreground import let_signals_in, stay
+        from ocirt.process.foreground import destroy_ended, stay
 
         code = stay(container.pid, terminal)
         undo.keep()
     if not options.keep:
-        if container.record["poststop"]:
-            let_signals_in()
-        destroy_once(container)
+        destroy_ended(container)
     return code
 
 

@@ -52,14 +52,12 @@ def _foreground(g: Globals, options: Parsed) -> int:
         undo.push(lambda: destroy_once(container))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED)  # until stay(): they are for the program
         start(container, foreground=True)
-        from ocirt.process.foreground import let_signals_in, stay  # the container runs already meanwhile
+        from ocirt.process.foreground import destroy_ended, stay  # the container runs already meanwhile
 
         code = stay(container.pid, terminal)
         undo.keep()
     if not options.keep:
-        if container.record["poststop"]:
-            let_signals_in()
-        destroy_once(container)
+        destroy_ended(container)
     if watch is not None:
         watch.finish()
     if report is not None:

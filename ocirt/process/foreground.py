@@ -9,13 +9,15 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.kernel.processes import read_signals, signal_set, signalfd
 from ocirt.pipeline import ENDING_SIGNALS, FORWARDED
+from ocirt.process.lifecycle import destroy_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirt.container import Container
     from ocirt.process.terminal import Terminal
 
 SIGCHLD, SIGURG, SIGWINCH = 17, 23, 28
-WATCHED = signal_set(FORWARDED)  # made once, when the launcher is built
+WATCHED = signal_set(FORWARDED)
 SIGNALED = 128  # added to the signal's number, as shells do
 
 
@@ -38,6 +40,13 @@ def stay(pid: int, terminal: Terminal | None) -> int:
             terminal.restore()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return SIGNALED - code if code < 0 else code
+
+
+def destroy_ended(container: Container) -> None:
+    """After stay(): as destroy_once()."""
+    if container.record["poststop"]:
+        let_signals_in()
+    destroy_once(container)
 
 
 def let_signals_in() -> None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ocirt.config.views import Process
 
 
+def bits(mask: int) -> list[int]:
+    """The numbers of the capabilities in the mask; ~mask has all others."""
+    return [bit for bit in range(MOST_CAPABILITIES) if mask >> bit & 1]
+
+
 class LimitBoundingSet(Step):
     """Drop what is not wanted.  Who may not, for want of CAP_SETPCAP, need not drop what is not there."""
 
@@ -31,9 +36,7 @@ class LimitBoundingSet(Step):
 
     def apply(self, box: Box) -> None:
         kernel = box.kernel
-        for capability in range(MOST_CAPABILITIES):
-            if self.mask >> capability & 1:
-                continue
+        for capability in bits(~self.mask):
             try:
                 kernel.drop_bounding(capability)
             except KernelError as error:
@@ -91,9 +94,7 @@ class SetCapabilities(Step):
         kernel.capset(effective, permitted, inheritable)
         raised = self.ambient & permitted & inheritable  # the kernel's rule again
         refused |= self.ambient & ~raised
-        for capability in range(raised.bit_length()):
-            if not raised >> capability & 1:
-                continue
+        for capability in bits(raised):
             try:
                 kernel.raise_ambient(capability)
             except KernelError:  # forbidden by the securebits

@@ -12,6 +12,7 @@ from ocirt.cgroups.layout import lines_of, unescape
 from ocirt.kernel.flags import AT_FDCWD, MNT_DETACH, MS_MOVE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.pipeline import Step
 from ocirt.stages.rootfs import SetPropagation, has_mount_namespace, is_null, propagation
+from ocirt.stages.targets import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def kernel_mount_points(mountinfo: str, root: str) -> list[str]:
     for line in lines_of(mountinfo):
         before, _, after = line.partition(" - ")
         path = unescape(before.split(" ")[4])
-        if after.split(" ")[0] in ("proc", "sysfs") and path != root and not path.startswith(f"{root}/"):
+        if after.split(" ")[0] in ("proc", "sysfs") and not is_below(path, root):
             found.append(path)
     return sorted(found, key=len, reverse=True)
 

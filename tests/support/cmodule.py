@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +53,15 @@ def environment_of_checked() -> dict[str, str]:
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONMALLOC": "malloc",
     }
+
+
+def blocks_kept(work: Callable[[], None]) -> int:
+    """How many blocks of Python's memory are taken after work that were not before, when it has been done twice."""
+    work()
+    work()
+    before = sys.getallocatedblocks()
+    work()
+    return sys.getallocatedblocks() - before
 
 
 def load(module: Path) -> ModuleType:

@@ -80,15 +80,13 @@ def test_a_name_is_one_object_wherever_it_stands(module: ModuleType) -> None:
 
 
 def test_it_keeps_no_memory(module: ModuleType) -> None:
-    def blocks() -> int:
+    def scan() -> None:
         for text in texts(9, 300):
             for end in range(0, len(text), 2):
                 with contextlib.suppress(ValueError):
                     module.scan_json(text[:end], 0, 3, dict.clear)
-        return sys.getallocatedblocks()
 
-    blocks()
-    assert abs(blocks() - blocks()) < 100
+    assert abs(cmodule.blocks_kept(scan)) < 100
 
 
 def written(write: Writer, value: object, indent: int) -> object:
@@ -159,13 +157,11 @@ def test_what_is_no_call_of_the_writer_is_refused(module: ModuleType, arguments:
 def test_it_keeps_no_memory_of_what_it_writes(module: ModuleType) -> None:
     sample = [*values(9, 2000)]
 
-    def blocks() -> int:
+    def write() -> None:
         for value in sample:
             written(module.dump_json, value, 1)
-        return sys.getallocatedblocks()
 
-    blocks()
-    assert abs(blocks() - blocks()) < 100
+    assert abs(cmodule.blocks_kept(write)) < 100
 
 
 # With a compiler's checks of every access, and with each allocation failing in turn.
