@@ -31,7 +31,7 @@
 #define GRAIN 16
 #define SMALL 1024 /* what was given back up to here is used for its own size again */
 #define OWNERS 1024
-#ifdef TRAINING /* every block has pages of its own, for good: see training.c.  MEMORY is profile.py's */
+#ifdef TRAINING /* every block has pages of its own: see training.c.  MEMORY is profile.py's */
 #define ALIGNMENT PAGE
 #else
 #define ALIGNMENT GRAIN
@@ -110,7 +110,7 @@ static struct block *take_again(size_t size)
 {
     for (struct block **at = bin(size); *at != NULL; at = &(*at)->next) {
         struct block *found = *at;
-        if (found->size < size)
+        if (found->size < size || (ALIGNMENT == PAGE && found->size > size)) /* there a block's size tells its pages */
             continue;
         *at = found->next;
         if (found->size - size > SMALL) {
@@ -180,7 +180,7 @@ void __wrap_free(void *old)
 {
     if (!is_taken(old)) {
         __real_free(old);
-    } else if (making && ALIGNMENT != PAGE) {
+    } else if (making) {
         struct block *block = block_of(old), **at = bin(block->size);
         block->next = *at;
         *at = block;

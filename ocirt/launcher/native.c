@@ -71,6 +71,7 @@ int __wrap__Py_Deepfreeze_Init(void)
 #include "image.c"
 #include "json.c"
 #include "protect.c"
+#include "rehearsal.c"
 #include "shape.c"
 #include "syscalls.c"
 
@@ -92,6 +93,7 @@ static PyMethodDef methods[] = {
     SYSCALLS,
     JSON,
     SHAPE,
+    REHEARSAL,
     {"complete", complete, METH_NOARGS, NULL},
     {"allocate_for", allocate_for, METH_O, NULL},
     {NULL, NULL, 0, NULL},
