@@ -56,8 +56,10 @@ def held(config: Config) -> list[tuple[Rule, object]]:
 
 
 def check_process(process: Process) -> None:
-    """The rules that a process has by itself, for exec.  Raises ConfigError rule."""
+    """The rules that a process has by itself, for exec; logs the warning.  Raises ConfigError rule."""
     _hold(checks_process.RULES, process)
+    for said in vain_ambient_of(process):
+        log.warning(f"{said.what} [{said.at}]")
 
 
 def check_resources(resources: Resources) -> None:
@@ -202,6 +204,23 @@ def unknown_capabilities(config: Config) -> Iterator[ConfigError]:
             yield ConfigError("rule", text, at=f"/process/capabilities/{name}")
 
 
+def vain_ambient(config: Config) -> Iterator[ConfigError]:
+    """capabilities(7), Ambient: none that is not both permitted and inheritable."""
+    if config.process is not None:
+        yield from vain_ambient_of(config.process)
+
+
+def vain_ambient_of(process: Process) -> Iterator[ConfigError]:
+    sets = process.capabilities
+    if sets is None or not sets.ambient:
+        return
+    vain = sorted({name for name in sets.ambient if name not in sets.permitted or name not in sets.inheritable})
+    known = [name for name in vain if name in CAPABILITIES]
+    if known:
+        text = f"ambient capabilities that are not permitted and inheritable too are ignored: {', '.join(known)}"
+        yield ConfigError("rule", text, at=f"{sets.at}/ambient")
+
+
 def personality_flags(config: Config) -> Iterator[ConfigError]:
     """config-linux.md, Personality: no flag has a meaning yet."""
     if config.linux is not None and config.linux.personality is not None and config.linux.personality.flags:
@@ -209,7 +228,7 @@ def personality_flags(config: Config) -> Iterator[ConfigError]:
         yield ConfigError("rule", text, at="/linux/personality/flags")
 
 
-WARNINGS = (relative_destinations, unknown_capabilities, personality_flags)
+WARNINGS = (relative_destinations, unknown_capabilities, vain_ambient, personality_flags)
 
 
 def is_semver(text: str) -> bool:

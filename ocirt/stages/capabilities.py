@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def bits(mask: int) -> list[int]:
     """The numbers of the capabilities in the mask; ~mask has all others."""
-    return [bit for bit in range(MOST_CAPABILITIES) if mask >> bit & 1]
+    return [bit for bit in range(mask.bit_length() if mask >= 0 else MOST_CAPABILITIES) if mask >> bit & 1]
 
 
 class LimitBoundingSet(Step):
@@ -126,4 +126,6 @@ def set_capabilities(process: Process) -> Iterator[Step]:
         yield SetCapabilities("", 0, 0, 0, 0)
         return
     sets = (wanted.effective, wanted.permitted, wanted.inheritable, wanted.ambient)
-    yield SetCapabilities(wanted.at, *map(mask_of, sets))
+    effective, permitted, inheritable, ambient = map(mask_of, sets)
+    # The kernel's rule; config/checks.py has warned.
+    yield SetCapabilities(wanted.at, effective, permitted, inheritable, ambient & permitted & inheritable)

@@ -8,7 +8,7 @@ import pytest
 
 from ocirt import log
 from ocirt.config import checks, checks_linux, checks_process, checks_resources
-from ocirt.config.views import Config
+from ocirt.config.views import Config, Process
 from ocirt.errors import ConfigError
 from tests.support.oracle import ROOT
 
@@ -36,6 +36,34 @@ def test_unknown_capabilities_are_a_warning(warnings: list[str]) -> None:
         "unknown capabilities are ignored: CAP_Y, CAP_Z [/process/capabilities/bounding]",
         "unknown capabilities are ignored: chown [/process/capabilities/ambient]",
     ]
+
+
+VAIN = "ambient capabilities that are not permitted and inheritable too are ignored"
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ({"ambient": ["CAP_KILL", "CAP_CHOWN"]}, [f"{VAIN}: CAP_CHOWN, CAP_KILL"]),
+        ({"ambient": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_CHOWN"]},
+         [f"{VAIN}: CAP_CHOWN, CAP_KILL"]),
+        ({"ambient": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"]},
+         [f"{VAIN}: CAP_CHOWN"]),
+        ({"ambient": ["CAP_KILL"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}, []),
+        ({"ambient": [], "permitted": ["CAP_KILL"]}, []),
+    ],
+)  # fmt: skip
+def test_ambient_capabilities_that_the_kernel_never_grants_are_a_warning(
+    warnings: list[str], sets: dict[str, list[str]], said: list[str]
+) -> None:
+    process = {"cwd": "/", "args": ["sh"], "capabilities": sets}
+    checks.check(config(process=process))
+    assert warnings == [f"{line} [/process/capabilities/ambient]" for line in said]
+
+
+def test_and_of_an_exec_too(warnings: list[str]) -> None:
+    checks.check_process(Process({"cwd": "/", "args": ["sh"], "capabilities": {"ambient": ["CAP_KILL"]}}))
+    assert warnings == [f"{VAIN}: CAP_KILL [/capabilities/ambient]"]
 
 
 def test_a_relative_destination_is_a_warning(warnings: list[str]) -> None:

@@ -122,8 +122,8 @@ def test_every_set_comes_from_its_own_member() -> None:
     wanted: Any = process(
         bounding=["CAP_SETPCAP"],
         effective=["CAP_CHOWN"],
-        permitted=["CAP_KILL"],
-        inheritable=["CAP_FOWNER"],
+        permitted=["CAP_KILL", "CAP_LEASE"],
+        inheritable=["CAP_FOWNER", "CAP_LEASE"],
         ambient=["CAP_LEASE"],
     )
     limit, _ = limit_capabilities(wanted)
@@ -131,4 +131,13 @@ def test_every_set_comes_from_its_own_member() -> None:
     assert isinstance(limit, LimitBoundingSet)
     assert limit.mask == SETPCAP
     assert isinstance(sets, SetCapabilities)
-    assert (sets.effective, sets.permitted, sets.inheritable, sets.ambient) == (CHOWN, KILL, 1 << 3, 1 << 28)
+    lease = 1 << 28
+    assert (sets.effective, sets.permitted) == (CHOWN, KILL | lease)
+    assert (sets.inheritable, sets.ambient) == (1 << 3 | lease, lease)
+
+
+def test_what_is_never_raised_is_not_asked_for() -> None:
+    """config/checks.py has warned of it."""
+    (step,) = set_capabilities(process(permitted=["CAP_KILL"], inheritable=["CAP_CHOWN"], ambient=["CAP_KILL"]))
+    assert isinstance(step, SetCapabilities)
+    assert step.ambient == 0
