@@ -300,7 +300,7 @@ def rehearse() -> None:
                 for part, content in import_system:
                     part[:] = content
                 lifecycle._kept.clear()
-                gc.unfreeze()
+                gc.unfreeze()  # what spawn() has frozen: all of it is done with
                 gc.collect()
     finally:
         for space, name, value in real:
@@ -308,7 +308,9 @@ def rehearse() -> None:
 
 
 def replace(kernel: Kernel) -> list[tuple[Namespace, str, Any]]:
-    """Close the ways to the kernel.  What was where."""
+    """Close the ways to the kernel: in what imports a function, and in what is asked for it by its module's name (of
+    posix ocirt has a copy, system.py).  What was where.
+    """
     real: list[tuple[Namespace, str, Any]] = [(vars(ffi), "_call", ffi._call)]
     made: dict[Any, Any] = {}
     ffi._call = kernel.call
