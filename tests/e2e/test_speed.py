@@ -20,14 +20,14 @@ pytestmark = pytest.mark.only_ocirt("they are compared with it")
 
 MARGIN = 1.25
 EXPECTED = {  # ocirt's time over that of Debian 12's runc
-    "run": 0.42,
-    "run, docker's seccomp profile": 0.27,
+    "run": 0.39,
+    "run, docker's seccomp profile": 0.26,
     "run, 200 mounts": 0.6,
-    "create": 0.42,
-    "start": 0.34,
-    "exec": 0.38,
-    "state": 0.26,
-    "kill": 0.3,
+    "create": 0.38,
+    "start": 0.32,
+    "exec": 0.34,
+    "state": 0.25,
+    "kill": 0.28,
     "delete": 0.33,
 }
 
