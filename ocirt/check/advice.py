@@ -303,6 +303,8 @@ def warnings(config: Config) -> Iterator[Finding]:
                 remedy = mend.did_you_mean(near) if near else "see capabilities(7)"
                 what = f"the capability {log.quote(word)} is unknown, and ignored"
                 yield _advise("unknown-capability", what, f"{error.at}/{i}", remedy)
+    for error in checks.vain_ambient(config):
+        yield _advise("no-effect", error.what, error.at, "add them to permitted and inheritable, or leave them out")
     for error in checks.personality_flags(config):
         yield _advise("no-effect", error.what, error.at, "leave them out")
 

@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]  # the public module imports en
 
 from ocirt import log
 from ocirt.commands.create import absolute, check_console, open_terminal
-from ocirt.config import jsontext
+from ocirt.config import checks, jsontext
 from ocirt.config.bundle import read_file, read_process
 from ocirt.config.views import Process
 from ocirt.container import Container
@@ -101,6 +101,7 @@ def wanted_process(config: Config, options: Parsed) -> Process:
     """--process, or the container's own process with what the options change."""
     if options.process:
         process = read_process(read_file(options.process, options.process), options.process)
+        checks.warn_of(process)
         return confined(process, config.process.raw if config.process is not None else {})
     if len(options.args) < 2:
         raise UsageError("exec args cannot be empty", remedy="name a command, or give --process FILE")

@@ -56,10 +56,15 @@ def held(config: Config) -> list[tuple[Rule, object]]:
 
 
 def check_process(process: Process) -> None:
-    """The rules that a process has by itself, for exec; logs the warning.  Raises ConfigError rule."""
+    """The rules that a process has by itself, for exec.  Raises ConfigError rule."""
     _hold(checks_process.RULES, process)
-    for said in vain_ambient_of(process):
-        log.warning(f"{said.what} [{said.at}]")
+
+
+def warn_of(process: Process) -> None:
+    """Log the warnings that a process has by itself: one in a file, for exec."""
+    for one_warning in (unknown_capabilities_of, vain_ambient_of):
+        for said in one_warning(process):
+            log.warning(f"{said.what} [{said.at}]")
 
 
 def check_resources(resources: Resources) -> None:
@@ -194,14 +199,19 @@ def relative_destinations(config: Config) -> Iterator[ConfigError]:
 
 def unknown_capabilities(config: Config) -> Iterator[ConfigError]:
     """config.md, Linux Process: a capability that cannot be granted is a warning."""
-    if config.process is None or config.process.capabilities is None:
+    if config.process is not None:
+        yield from unknown_capabilities_of(config.process)
+
+
+def unknown_capabilities_of(process: Process) -> Iterator[ConfigError]:
+    if process.capabilities is None:
         return
-    sets = config.process.capabilities.raw
+    sets = process.capabilities.raw
     for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
         unknown = sorted({capability for capability in sets.get(name, ()) if capability not in CAPABILITIES})
         if unknown:
             text = f"unknown capabilities are ignored: {', '.join(unknown)}"
-            yield ConfigError("rule", text, at=f"/process/capabilities/{name}")
+            yield ConfigError("rule", text, at=f"{process.capabilities.at}/{name}")
 
 
 def vain_ambient(config: Config) -> Iterator[ConfigError]:

@@ -150,8 +150,8 @@ def _pieces(value: object, newline: str, step: str) -> list[str]:
         return [log.quote(value)]
     if isinstance(value, int):
         return [int.__repr__(value)]
-    if isinstance(value, float) and value - value == 0:  # nan and inf have no form
-        return [float.__repr__(value)]
+    if isinstance(value, float) and value == value:  # nan has no form
+        return [float.__repr__(value).replace("inf", "1e999")]  # which is read as inf
     inner = newline and newline + step
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         colon = ": " if newline else ":"

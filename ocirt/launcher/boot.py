@@ -11,6 +11,7 @@ import gc
 import sys
 from _io import open as io_open
 from marshal import loads
+from posix import putenv
 
 from _ocirt import allocate_for, complete  # type: ignore[import-not-found]  # part of the launcher
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ocirt.launcher.loader import Modules
-    from ocirt.launcher.rehearsal import rehearse
 
     CODES: dict[str, bytes]  # marshalled: most of them are used once, or never
     READY: tuple[str, ...]  # the modules to import
@@ -71,6 +71,7 @@ builtins.open = io_open
 sys.path = []
 sys.path_hooks = []
 sys.path_importer_cache = {}
+putenv(b"TZ", b"UTC0")  # or the import of time would keep what this machine's zone is
 exec(code_of("ocirt.launcher.loader"))  # type: ignore[arg-type]
 sys.meta_path = [Modules(code_of, ORDER, PACKAGES, {}), *sys.meta_path]
 
@@ -79,6 +80,9 @@ from ocirt.cli import main as main  # noqa: E402
 for module in READY:
     __import__(module)
     del CODES[module]
-exec(code_of("ocirt.launcher.rehearsal"))  # type: ignore[arg-type]
-rehearse()
+rehearsal = {"__name__": "ocirt.launcher.rehearsal"}
+exec(code_of("ocirt.launcher.rehearsal"), rehearsal)  # type: ignore[arg-type]
+rehearsal["rehearse"]()  # type: ignore[operator]
+del rehearsal, CODES["ocirt.launcher.rehearsal"]
+gc.collect()  # and with it what Python keeps to use again, which lies anywhere
 sys.meta_path.append(StandardLibrary())

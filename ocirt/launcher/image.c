@@ -110,7 +110,7 @@ static struct block *take_again(size_t size)
 {
     for (struct block **at = bin(size); *at != NULL; at = &(*at)->next) {
         struct block *found = *at;
-        if (found->size < size || (ALIGNMENT == PAGE && found->size > size)) /* there a block's size tells its pages */
+        if (found->size < size || (ALIGNMENT == PAGE && found->size > size)) /* profile.py takes a block's size for that of its pages */
             continue;
         *at = found->next;
         if (found->size - size > SMALL) {
@@ -334,6 +334,17 @@ static void write_piece(char *start, char *end)
     }
 }
 
+/* Text of what was executed would lie there.  In training profile.py reads every block's size. */
+static void clear_given_back(void)
+{
+    for (size_t i = 0; i < sizeof given_back / sizeof *given_back; i++)
+        for (struct block *block = given_back[i], *next; block != NULL; block = next) {
+            next = block->next;
+            if (ALIGNMENT != PAGE)
+                memset(block, 0, sizeof *block + block->size);
+        }
+}
+
 /* Write the image to standard output, in pieces: the address and the size of each, and its data. */
 static _Noreturn void save_image(void)
 {
@@ -344,6 +355,7 @@ static _Noreturn void save_image(void)
     places = NULL;
     making = 0;
     revived = 1;
+    clear_given_back();
     write_piece(__data_start, end_of_data);
     write_piece((char *)&_PyRuntime, (char *)(&_PyRuntime + 1)); /* a section of its own */
     write_piece(__bss_start, end_of_bss);

@@ -417,6 +417,8 @@ static int json_write_integer(struct json_output *output, PyObject *number)
 
 static int json_write_float(struct json_output *output, double number)
 {
+    if (isinf(number)) /* what 1e999 is read as */
+        return json_put_word(output, number > 0 ? "1e999" : "-1e999");
     char *digits = PyOS_double_to_string(number, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     int done = digits == NULL ? -1 : json_put_word(output, digits);
     PyMem_Free(digits);
@@ -496,7 +498,7 @@ static int json_write(struct json_output *output, PyObject *value)
         return json_write_string(output, value);
     if (PyLong_Check(value))
         return json_write_integer(output, value);
-    if (PyFloat_Check(value) && isfinite(PyFloat_AS_DOUBLE(value)))
+    if (PyFloat_Check(value) && !isnan(PyFloat_AS_DOUBLE(value)))
         return json_write_float(output, PyFloat_AS_DOUBLE(value));
     if (PyDict_Check(value) && json_has_names(value))
         return json_write_container(output, value, 1, PyDict_GET_SIZE(value));

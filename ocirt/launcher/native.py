@@ -57,12 +57,18 @@ LEFT_OUT = ("ocirt.launcher", "ocirt.__main__")
 # Of the standard library: Python asks for them as soon as text cannot be decoded, or is written to a file.
 ENCODINGS = ("encodings", "encodings.aliases", "encodings.utf_8")
 PIECE = 16  # bytes before each piece of an image: address and size
+FAILED = 1  # the interpreter's exit status when what it reads raises an exception
+IMAGE_DEADLINE = 120  # seconds; it takes half of one
 LOADED, WRITABLE = 1, 2  # PT_LOAD and PF_W of elf(5)
 PROTECTIONS = ("ro-shared-page", "independent-data-copy")  # of the executable: see protect.c
 
 
 class NotHere(Exception):
     """This machine cannot build the native launcher."""
+
+
+class Fault(Exception):
+    """What is executed for the image fails: a fault of ours, which a portable launcher in its place would hide."""
 
 
 def require_toolchain() -> tuple[list[str], Path]:
@@ -212,8 +218,18 @@ def image_of(interpreter: Path, boot: bytes) -> bytes:
 
 
 def made_image(interpreter: Path, boot: bytes) -> bytes:
-    """What the interpreter writes.  Raises NotHere."""
-    made = subprocess.run(["ocirt"], executable=interpreter, env={}, input=boot, stdout=subprocess.PIPE, check=False)
+    """What the interpreter writes.  Raises NotHere, Fault."""
+    made = subprocess.run(
+        ["ocirt"],
+        executable=interpreter,
+        env={},
+        input=boot,
+        stdout=subprocess.PIPE,
+        check=False,
+        timeout=IMAGE_DEADLINE,
+    )
+    if made.returncode == FAILED:
+        raise Fault("what is executed before the image is kept has failed, see above")
     if made.returncode:
         raise NotHere("the interpreter does not run")
     return made.stdout
@@ -275,6 +291,9 @@ def main(directory: str, launcher: str = "", destdir: str = "") -> int:
     except NotHere as error:
         print(f"no native launcher: {error}", file=sys.stderr)
         return NOT_HERE
+    except Fault as error:
+        print(f"the native launcher cannot be made: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -34,7 +34,7 @@ static PyObject *pass_all(PyObject *function, PyObject *arguments, PyObject *nam
    are the same then, down to the instructions that it is specialised to. */
 static PyObject *stand_in(PyObject *module, PyObject *arguments)
 {
-    static PyMethodDef ways[] = {
+    static PyMethodDef conventions[] = {
         {"stand_in", (PyCFunction)(void (*)(void))pass_keywords, METH_FASTCALL | METH_KEYWORDS, NULL},
         {"stand_in", (PyCFunction)(void (*)(void))pass_positional, METH_FASTCALL, NULL},
         {"stand_in", pass_one, METH_O, NULL},
@@ -45,9 +45,9 @@ static PyObject *stand_in(PyObject *module, PyObject *arguments)
     PyObject *builtin, *function;
     if (!PyArg_ParseTuple(arguments, "O!O", &PyCFunction_Type, &builtin, &function))
         return NULL;
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
-        if (ways[i].ml_flags == PyCFunction_GET_FLAGS(builtin))
-            return PyCFunction_New(&ways[i], function);
+    for (size_t i = 0; i < sizeof conventions / sizeof *conventions; i++)
+        if (conventions[i].ml_flags == PyCFunction_GET_FLAGS(builtin))
+            return PyCFunction_New(&conventions[i], function);
     return PyErr_Format(PyExc_TypeError, "no way to call %R is known", builtin);
 }
 

@@ -40,19 +40,20 @@ else:
         return function
 
 
-TIMES = 12  # alternately on cgroup v1 and v2
+TIMES = 16  # alternately on cgroup v1 and v2: eight times each
 ID, PID = "rehearsal", 4242
-# Command lines, and what is heard in the conversation: by the runtime of init; by the joiner and init of the runtime.
-SAYS, HEARS = (b"READY", b"EXECUTES"), (b"GO", b"GO")
-COMMANDS: tuple[tuple[tuple[str, ...], tuple[bytes, ...]], ...] = (
-    (("run", "--bundle", "/bundle", ID), SAYS),
-    (("run", "--bundle", "/bundle", ID), HEARS),
-    (("run", "--detach", "--bundle", "/bundle", ID), SAYS),
-    (("state", ID), ()),
-    (("exec", ID, "sh"), (f"PID\0{PID}\0".encode(), *SAYS)),
-    (("exec", ID, "sh"), HEARS),
-    (("kill", ID, "TERM"), ()),
-    (("delete", "--force", ID), ()),
+# The process that is played, a command line, and the records that this process receives.
+RUNTIME, CHILD = "the runtime", "the joiner, where there is one, and init"
+OF_INIT, OF_RUNTIME = (b"READY", b"EXECUTES"), (b"GO", b"GO")
+COMMANDS: tuple[tuple[str, tuple[str, ...], tuple[bytes, ...]], ...] = (
+    (RUNTIME, ("run", "--bundle", "/bundle", ID), OF_INIT),
+    (CHILD, ("run", "--bundle", "/bundle", ID), OF_RUNTIME),
+    (RUNTIME, ("run", "--detach", "--bundle", "/bundle", ID), OF_INIT),
+    (RUNTIME, ("state", ID), ()),
+    (RUNTIME, ("exec", ID, "sh"), (f"PID\0{PID}\0".encode(), *OF_INIT)),
+    (CHILD, ("exec", ID, "sh"), OF_RUNTIME),
+    (RUNTIME, ("kill", ID, "TERM"), ()),
+    (RUNTIME, ("delete", "--force", ID), ()),
 )
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 # /proc/self/mountinfo and /proc/self/cgroup.
@@ -75,12 +76,24 @@ SECCOMP = {
     ],
 }
 
-# C modules that lead to the kernel.  Let pass are sockets, which have no peer, and select.poll(), which knows none of
-# the descriptors.
+# C modules that lead to the kernel.  Let pass are sockets, whose other end is closed before anything is waited for, and
+# select.poll(), which sees that, and knows none of the other descriptors.
 WAYS = ("posix", "fcntl", "_signal", "time")
 PURE = frozenset(
     ("fspath", "makedev", "major", "minor", "strerror", "waitstatus_to_exitcode", "WIFSIGNALED", "WTERMSIG")
 )
+# What has nothing to answer; and the system calls that succeed.  Anything else is a RuntimeError.
+WITHOUT_ANSWER = (
+    "chdir", "close", "fchdir", "fchmod", "flock", "get_inheritable", "mknod", "pidfd_send_signal", "rmdir", "setsid",
+    "signal", "symlink", "umask", "unlink",
+)  # fmt: skip
+SUCCEED = (
+    numbers.capget, numbers.capset, numbers.close_range, numbers.faccessat2, numbers.fsconfig, numbers.getcwd,
+    numbers.keyctl, numbers.mount, numbers.mount_setattr, numbers.move_mount, numbers.pivot_root, numbers.prctl,
+    numbers.prlimit64, numbers.renameat2, numbers.rt_sigaction, numbers.rt_sigprocmask, numbers.sched_setaffinity,
+    numbers.seccomp, numbers.setgroups, numbers.sethostname, numbers.setns, numbers.setresgid, numbers.setresuid,
+    numbers.statx, numbers.umount2, numbers.unshare,
+)  # fmt: skip
 ROOT = "/bundle/rootfs"
 MISSING = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/proc/asound", "/proc/latency_stats", "/sys/fs/cgroup/cpu")
 FIRST = 1000  # descriptor; lower ones are sockets, which are real
@@ -129,16 +142,17 @@ class Kernel:
         self.mounts = 0
         self.errors = b""
 
-    def play(self, words: tuple[str, ...], said: tuple[bytes, ...]) -> None:
+    def play(self, who: str, words: tuple[str, ...], records: tuple[bytes, ...]) -> None:
         """One command.  Raises RuntimeError when it fails."""
-        self.said = list(said)
-        self.child = 0 if said == HEARS else PID
+        self.records = list(records)
+        self.child = 0 if who == CHILD else PID
+        self.executed = who != CHILD
         self.missing = set(MISSING)
         try:
             code = cli.run(["--root", "/run/ocirt", *words])
         except Ended:
             code = 0
-        if code or self.said:
+        if code or self.records or not self.executed:
             raise RuntimeError(f"{' '.join(words)}: {self.errors.decode()}")
 
     def new(self, name: str) -> int:
@@ -156,6 +170,9 @@ class Kernel:
             return self.new("")
         if number == numbers.clone3:
             return self.child
+        if number == numbers.execve:
+            self.executed = True
+            return 0
         if number == numbers.statx:
             self.mounts += 1
             struct.pack_into("=I4xQ128xQ", arguments[4], 0, 0, 0x2000, self.mounts)
@@ -173,6 +190,8 @@ class Kernel:
         elif number == numbers.renameat2:
             one, other = arguments[1].decode(), arguments[3].decode()
             self.files[one], self.files[other] = self.files[other], self.files[one]
+        elif number not in SUCCEED:
+            raise RuntimeError(f"the rehearsal has no answer to system call {number}")
         return 0
 
     # -- functions of C modules by name ----------------------------------------------------------
@@ -183,18 +202,18 @@ class Kernel:
             self.files[name] = b""
         elif name == "enabled":  # AppArmor is not
             raise FileNotFoundError
-        fd = self.new(path)
+        fd = self.new(path if dir_fd is None or path.startswith("/") else f"{self.opened[dir_fd - FIRST]}/{path}")
         self.unread[fd] = self.files.get(name, b"")
         return fd
 
     def read(self, fd: int, size: int) -> bytes:
         if fd < FIRST:
-            return self.said.pop(0) if self.said else b""
+            return self.records.pop(0) if self.records else b""
         content, self.unread[fd] = self.unread[fd], b""
         return content
 
     def write(self, fd: int, data: bytes) -> int:
-        if fd == log.STDERR:
+        if fd < FIRST:  # also what init says, such as why it failed
             self.errors += data
         elif fd >= FIRST and (name := self.opened[fd - FIRST].rpartition("/")[2]) in self.files:
             self.files[name] += data
@@ -247,7 +266,13 @@ class Kernel:
     def geteuid(self) -> int:
         return 0
 
-    getegid = getpid = time_ns = geteuid
+    getegid = time_ns = geteuid
+
+    def getpid(self) -> int:
+        return PID
+
+    def getcwd(self) -> str:
+        return "/bundle"
 
     def monotonic(self) -> float:
         return 0.0
@@ -270,8 +295,18 @@ class Kernel:
     def _exit(self, code: int) -> None:
         raise Ended
 
-    def done(self, *arguments: object, **named: object) -> None:
-        """Everything else."""
+    def nothing(self, *arguments: object, **named: object) -> None:
+        pass
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """What takes the place of a function."""
+        if name in WITHOUT_ANSWER:
+            return self.nothing
+
+        def refuse(*arguments: object, **named: object) -> None:
+            raise RuntimeError(f"the rehearsal has no answer to {name}()")
+
+        return getattr(self, name, refuse)
 
 
 def status(path: str) -> posix.stat_result:
@@ -288,13 +323,14 @@ def rehearse() -> None:
     import_system: list[tuple[list[Any], list[Any]]] = [
         (part, part[:]) for part in (sys.meta_path, sys.path_hooks, sys.path)
     ]
+    modules = list(sys.modules)
     kernel = Kernel()
     real = replace(kernel)
     try:
         for number in range(TIMES):
             kernel.begin(on_v2=bool(number % 2))
-            for words, said in COMMANDS:
-                kernel.play(words, said)
+            for command in COMMANDS:
+                kernel.play(*command)
                 log.relay(None)
                 container._boot_id = ""
                 for part, content in import_system:
@@ -305,6 +341,9 @@ def rehearse() -> None:
     finally:
         for space, name, value in real:
             space[name] = value
+    vars(cli).pop("__warningregistry__", None)  # of sockets that init leaves open
+    if list(sys.modules) != modules:  # they would keep what took the place of functions
+        raise RuntimeError(f"the rehearsal has imported {sys.modules.keys() - set(modules)}")
 
 
 def replace(kernel: Kernel) -> list[tuple[Namespace, str, Any]]:
@@ -319,7 +358,7 @@ def replace(kernel: Kernel) -> list[tuple[Namespace, str, Any]]:
         for name, value in list(space.items()):
             if type(value) is type(len) and value.__module__ in WAYS and value.__name__ not in PURE:
                 if value not in made:
-                    made[value] = stand_in(value, getattr(kernel, value.__name__, kernel.done))
+                    made[value] = stand_in(value, kernel.function(value.__name__))
                 real.append((space, name, value))
                 space[name] = made[value]
     return real

@@ -134,7 +134,7 @@ def test_why_a_part_is_missing_tells_no_secret(report: Report) -> None:
 
 def test_whatever_is_wrong_with_a_part_there_are_the_others(report: Report) -> None:
     report.json("a", lambda: 1 // 0)
-    report.json("b", lambda: float("inf"))
+    report.json("b", lambda: float("nan"))
     report.text("c", lambda: "text")
     assert report.parts == {"c": "text"}
     assert report.problems == {

@@ -218,6 +218,9 @@ def test_words_without_effect() -> None:
         ("unknown-capability", "/process/capabilities/bounding/3", "see capabilities(7)"),
         ("unknown-capability", "/process/capabilities/bounding/4", "see capabilities(7)"),
     ]
+    ambient = ("/process/capabilities/ambient", ["CAP_CHOWN"])
+    remedy = "add them to permitted and inheritable, or leave them out"
+    assert advice(ambient) == [("no-effect", "/process/capabilities/ambient", remedy)]
     relative = {"destination": "a", "type": "tmpfs", "source": "x"}
     assert advice(mounts(relative)) == [("relative-destination", "/mounts/0/destination", "begin it with /")]
     personality = ("/linux/personality", {"domain": "LINUX", "flags": ["X"]})

@@ -61,9 +61,12 @@ def test_ambient_capabilities_that_the_kernel_never_grants_are_a_warning(
     assert warnings == [f"{line} [/process/capabilities/ambient]" for line in said]
 
 
-def test_and_of_an_exec_too(warnings: list[str]) -> None:
-    checks.check_process(Process({"cwd": "/", "args": ["sh"], "capabilities": {"ambient": ["CAP_KILL"]}}))
-    assert warnings == [f"{VAIN}: CAP_KILL [/capabilities/ambient]"]
+def test_the_warnings_of_a_process_in_a_file(warnings: list[str]) -> None:
+    checks.warn_of(Process({"cwd": "/", "args": ["sh"], "capabilities": {"ambient": ["CAP_KILL", "CAP_Y"]}}))
+    assert warnings == [
+        "unknown capabilities are ignored: CAP_Y [/capabilities/ambient]",
+        f"{VAIN}: CAP_KILL [/capabilities/ambient]",
+    ]
 
 
 def test_a_relative_destination_is_a_warning(warnings: list[str]) -> None:
