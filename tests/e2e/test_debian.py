@@ -53,8 +53,7 @@ def test_bash_on_a_terminal(runtime: Runtime, debian: Bundle) -> None:
     read_until(shell.master, b"Stopped")
     shell.write(b"fg\n")  # go on with it,
     read_until(shell.master, b"exec sleep 1000'\r\n")
-    shell.write(b"\x03")  # and end it
-    read_until(shell.master, b"ready> ")
+    interrupt(shell)  # and end it
     shell.write(b"exit 5\n")
     read_until(shell.master, b"exit")
     assert shell.finish() == 5
