@@ -296,17 +296,23 @@ def warnings(config: Config) -> Iterator[Finding]:
     """What create says too, and goes on."""
     for error in checks.relative_destinations(config):
         yield _advise("relative-destination", error.what, f"{error.at}/destination", "begin it with /")
-    for error in checks.unknown_capabilities(config):
+    yield from capabilities_without_effect(config)
+    for error in checks.personality_flags(config):
+        yield _advise("no-effect", error.what, error.at, "leave them out")
+
+
+def capabilities_without_effect(config: Config) -> Iterator[Finding]:
+    if config.process is None:
+        return
+    for error in checks.unknown_capabilities(config.process):
         for i, word in enumerate(nearest.value_at(config.raw, error.at)):
             if word not in CAPABILITIES:
                 near = nearest.capability(word)
                 remedy = mend.did_you_mean(near) if near else "see capabilities(7)"
                 what = f"the capability {log.quote(word)} is unknown, and ignored"
                 yield _advise("unknown-capability", what, f"{error.at}/{i}", remedy)
-    for error in checks.vain_ambient(config):
+    for error in checks.vain_ambient(config.process):
         yield _advise("no-effect", error.what, error.at, "add them to permitted and inheritable, or leave them out")
-    for error in checks.personality_flags(config):
-        yield _advise("no-effect", error.what, error.at, "leave them out")
 
 
 DANGERS = (

@@ -36,9 +36,7 @@ def check(config: Config) -> None:
     for rule, view in held(config):
         for error in rule(view):
             raise error
-    for one_warning in WARNINGS:
-        for said in one_warning(config):
-            log.warning(f"{said.what} [{said.at}]")
+    _warn(WARNINGS, config)
 
 
 def held(config: Config) -> list[tuple[Rule, object]]:
@@ -62,8 +60,12 @@ def check_process(process: Process) -> None:
 
 def warn_of(process: Process) -> None:
     """Log the warnings that a process has by itself: one in a file, for exec."""
-    for one_warning in (unknown_capabilities_of, vain_ambient_of):
-        for said in one_warning(process):
+    _warn(WARNINGS_OF_PROCESS, process)
+
+
+def _warn(warnings: tuple[Rule, ...], view: View) -> None:
+    for one_warning in warnings:
+        for said in one_warning(view):
             log.warning(f"{said.what} [{said.at}]")
 
 
@@ -197,13 +199,8 @@ def relative_destinations(config: Config) -> Iterator[ConfigError]:
             yield ConfigError("rule", text, at=mount.at)
 
 
-def unknown_capabilities(config: Config) -> Iterator[ConfigError]:
+def unknown_capabilities(process: Process) -> Iterator[ConfigError]:
     """config.md, Linux Process: a capability that cannot be granted is a warning."""
-    if config.process is not None:
-        yield from unknown_capabilities_of(config.process)
-
-
-def unknown_capabilities_of(process: Process) -> Iterator[ConfigError]:
     if process.capabilities is None:
         return
     sets = process.capabilities.raw
@@ -214,13 +211,8 @@ def unknown_capabilities_of(process: Process) -> Iterator[ConfigError]:
             yield ConfigError("rule", text, at=f"{process.capabilities.at}/{name}")
 
 
-def vain_ambient(config: Config) -> Iterator[ConfigError]:
+def vain_ambient(process: Process) -> Iterator[ConfigError]:
     """capabilities(7), Ambient: none that is not both permitted and inheritable."""
-    if config.process is not None:
-        yield from vain_ambient_of(config.process)
-
-
-def vain_ambient_of(process: Process) -> Iterator[ConfigError]:
     sets = process.capabilities
     if sets is None or not sets.ambient:
         return
@@ -231,6 +223,13 @@ def vain_ambient_of(process: Process) -> Iterator[ConfigError]:
         yield ConfigError("rule", text, at=f"{sets.at}/ambient")
 
 
+def of_the_process(config: Config) -> Iterator[ConfigError]:
+    """What warn_of() says, in its place."""
+    if config.process is not None:
+        for one_warning in WARNINGS_OF_PROCESS:
+            yield from one_warning(config.process)
+
+
 def personality_flags(config: Config) -> Iterator[ConfigError]:
     """config-linux.md, Personality: no flag has a meaning yet."""
     if config.linux is not None and config.linux.personality is not None and config.linux.personality.flags:
@@ -238,7 +237,8 @@ def personality_flags(config: Config) -> Iterator[ConfigError]:
         yield ConfigError("rule", text, at="/linux/personality/flags")
 
 
-WARNINGS = (relative_destinations, unknown_capabilities, vain_ambient, personality_flags)
+WARNINGS_OF_PROCESS: tuple[Rule, ...] = (unknown_capabilities, vain_ambient)
+WARNINGS: tuple[Rule, ...] = (relative_destinations, of_the_process, personality_flags)
 
 
 def is_semver(text: str) -> bool:

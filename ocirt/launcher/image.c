@@ -110,7 +110,7 @@ static struct block *take_again(size_t size)
 {
     for (struct block **at = bin(size); *at != NULL; at = &(*at)->next) {
         struct block *found = *at;
-        if (found->size < size || (ALIGNMENT == PAGE && found->size > size)) /* profile.py takes a block's size for that of its pages */
+        if (found->size < size || (ALIGNMENT == PAGE && found->size > size)) /* profile.py goes from size to size */
             continue;
         *at = found->next;
         if (found->size - size > SMALL) {
@@ -337,11 +337,12 @@ static void write_piece(char *start, char *end)
 /* Text of what was executed would lie there.  In training profile.py reads every block's size. */
 static void clear_given_back(void)
 {
+    if (ALIGNMENT == PAGE)
+        return;
     for (size_t i = 0; i < sizeof given_back / sizeof *given_back; i++)
         for (struct block *block = given_back[i], *next; block != NULL; block = next) {
             next = block->next;
-            if (ALIGNMENT != PAGE)
-                memset(block, 0, sizeof *block + block->size);
+            memset(block, 0, sizeof *block + block->size);
         }
 }
 

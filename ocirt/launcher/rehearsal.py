@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import _socket
 import _stat as stat
-import _struct as struct
+import errno
 import gc
 import posix
 import sys
 
 from ocirt import cli, container, log
+from ocirt import system as os
 from ocirt.commands.spec import example
 from ocirt.config import jsontext
-from ocirt.kernel import ffi, numbers
-from ocirt.kernel.flags import PR_CAPBSET_READ
+from ocirt.kernel import ffi, files, numbers
+from ocirt.kernel.flags import KEYCTL_DESCRIBE, PR_CAPBSET_READ
 from ocirt.process import lifecycle
 
 TYPE_CHECKING = False
@@ -82,23 +83,20 @@ WAYS = ("posix", "fcntl", "_signal", "time")
 PURE = frozenset(
     ("fspath", "makedev", "major", "minor", "strerror", "waitstatus_to_exitcode", "WIFSIGNALED", "WTERMSIG")
 )
-# What has nothing to answer; and the system calls that succeed.  Anything else is a RuntimeError.
+# What has nothing to answer, and the system calls that only succeed.  Whatever else has no answer is a RuntimeError.
 WITHOUT_ANSWER = (
     "chdir", "close", "fchdir", "fchmod", "flock", "get_inheritable", "mknod", "pidfd_send_signal", "rmdir", "setsid",
     "signal", "symlink", "umask", "unlink",
 )  # fmt: skip
 SUCCEED = (
-    numbers.capget, numbers.capset, numbers.close_range, numbers.faccessat2, numbers.fsconfig, numbers.getcwd,
-    numbers.keyctl, numbers.mount, numbers.mount_setattr, numbers.move_mount, numbers.pivot_root, numbers.prctl,
-    numbers.prlimit64, numbers.renameat2, numbers.rt_sigaction, numbers.rt_sigprocmask, numbers.sched_setaffinity,
-    numbers.seccomp, numbers.setgroups, numbers.sethostname, numbers.setns, numbers.setresgid, numbers.setresuid,
-    numbers.statx, numbers.umount2, numbers.unshare,
+    numbers.capset, numbers.close_range, numbers.faccessat2, numbers.fsconfig, numbers.keyctl, numbers.mount,
+    numbers.mount_setattr, numbers.move_mount, numbers.pivot_root, numbers.prctl, numbers.prlimit64,
+    numbers.rt_sigaction, numbers.rt_sigprocmask, numbers.sched_setaffinity, numbers.seccomp, numbers.setgroups,
+    numbers.sethostname, numbers.setns, numbers.setresgid, numbers.setresuid, numbers.umount2, numbers.unshare,
 )  # fmt: skip
 ROOT = "/bundle/rootfs"
 MISSING = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/proc/asound", "/proc/latency_stats", "/sys/fs/cgroup/cpu")
 FIRST = 1000  # descriptor; lower ones are sockets, which are real
-KEYCTL_DESCRIBE = 6  # keyctl(2)
-ENOENT = 2
 
 
 class Ended(BaseException):
@@ -165,7 +163,7 @@ class Kernel:
     def call(self, number: int, *arguments: Any) -> int:
         if number in (numbers.openat2, numbers.open_tree):
             name = arguments[1].decode()
-            return -ENOENT if name in self.missing else self.new(name)
+            return -errno.ENOENT if name in self.missing else self.new(name)
         if number in (numbers.fsopen, numbers.fsmount, numbers.signalfd4):
             return self.new("")
         if number == numbers.clone3:
@@ -175,7 +173,7 @@ class Kernel:
             return 0
         if number == numbers.statx:
             self.mounts += 1
-            struct.pack_into("=I4xQ128xQ", arguments[4], 0, 0, 0x2000, self.mounts)
+            files._STATX.pack_into(arguments[4], 0, 0, files._STATX_ATTR_MOUNT_ROOT, self.mounts)
         elif number == numbers.capget:
             arguments[1][:] = b"\xff" * len(arguments[1])
         elif number == numbers.prctl and arguments[0] == PR_CAPBSET_READ:
@@ -197,7 +195,7 @@ class Kernel:
     # -- functions of C modules by name ----------------------------------------------------------
 
     def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        name = path.rpartition("/")[2]
+        name = os.path.basename(path)
         if flags & posix.O_CREAT:
             self.files[name] = b""
         elif name == "enabled":  # AppArmor is not
@@ -215,7 +213,7 @@ class Kernel:
     def write(self, fd: int, data: bytes) -> int:
         if fd < FIRST:  # also what init says, such as why it failed
             self.errors += data
-        elif fd >= FIRST and (name := self.opened[fd - FIRST].rpartition("/")[2]) in self.files:
+        elif (name := os.path.basename(self.opened[fd - FIRST])) in self.files:
             self.files[name] += data
         return len(data)
 
@@ -242,7 +240,7 @@ class Kernel:
         self.files[dst] = self.files.pop(src)
 
     def readlink(self, path: str, *, dir_fd: int | None = None) -> str:
-        name = path.rpartition("/")[2]
+        name = os.path.basename(path)
         return ROOT + self.opened[int(name) - FIRST] if name.isdecimal() else path
 
     def setxattr(self, path: str, attribute: str, value: bytes) -> None:
@@ -311,7 +309,7 @@ class Kernel:
 
 def status(path: str) -> posix.stat_result:
     kind, device = stat.S_IFDIR | 0o755, 0
-    if path.endswith(("/sh", ".json")) or path in ("config.json", "state.json"):
+    if path.endswith(("/sh", ".json")):
         kind = stat.S_IFREG | 0o755
     elif path.endswith("null"):
         kind, device = stat.S_IFCHR | 0o666, posix.makedev(1, 3)
