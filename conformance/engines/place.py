@@ -30,7 +30,8 @@ LIMIT = 120.0  # seconds for one check; `# limit: N` in its first line says othe
 SETTLE = 10.0  # seconds for what has been ended to be gone
 PREPARE, AFTER_EACH, END, KEEPS = "### prepare", "### after each", "### end", "### keeps"
 LEFTOVERS = "nothing left behind: processes, zombies, mounts, cgroups, network devices"
-# /etc and /var/lib are overlays; these hold overlays themselves, or files that must be the place's alone.
+LAYERED = ("/etc", "/var/lib")  # are overlays
+# These, in them, hold overlays themselves, or files that must be the place's alone.
 PRIVATE = ("/var/lib/containers", "/var/lib/containerd", "/var/lib/docker", "/var/lib/cni", "/etc/cni", "/etc/docker")
 CGROUP_FLAGS = ("rw", "ro", "xattr", "clone_children", "noprefix")
 
@@ -93,6 +94,7 @@ def furnish(work: Path) -> None:
     """Mounts, loopback and directories.  Shared propagation, as systemd makes a host: a mount that leaks shows."""
     cgroups = cgroup_mounts()
     call("mount", "--make-rprivate", "/")
+    unmount_below("/sys", "/run", *LAYERED)
     call("mount", "-t", "sysfs", "sysfs", "/sys")
     call("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/sys/fs/cgroup")
     for target, kind, options in cgroups:
@@ -100,7 +102,7 @@ def furnish(work: Path) -> None:
         call("mount", "-t", kind, *(("-o", options) if options else ()), "cgroup", target)
     call("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     Path("/run/lock").mkdir()
-    for directory in ("/etc", "/var/lib"):
+    for directory in LAYERED:
         layer = work / "layers" / directory.replace("/", "-")
         (layer / "upper").mkdir(parents=True)
         (layer / "work").mkdir()
@@ -115,6 +117,19 @@ def furnish(work: Path) -> None:
     call("ip", "link", "set", "lo", "up")
     for name in ("bin", "home", "tmp", "log", "output"):
         (work / name).mkdir(exist_ok=True)
+
+
+def unmount_below(*directories: str) -> None:
+    """Unmount what the host has below directories that the place will cover.
+
+    mountinfo lists covered mounts too, and programs that go by it fail on them: podman, for a container with a mapping
+    of its own, unmounts all that it lists below /sys/kernel (tracefs, where perf or a person has mounted it).
+    """
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    for line in reversed(lines):  # a copied tree of mounts is listed from the top
+        target = re.sub(r"\\([0-7]{3})", lambda escaped: chr(int(escaped[1], 8)), line.split()[4])
+        if target.startswith(tuple(f"{directory}/" for directory in directories)):
+            call("umount", "--internal-only", target)
 
 
 def cgroup_mounts() -> list[tuple[str, str, str]]:
