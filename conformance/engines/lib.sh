@@ -1,34 +1,37 @@
 # What every check can use.  A check runs with -eu; the first command that fails fails it.
 
-fail() { echo "$*"; exit 1; }
+fail() { local said="$*"; echo "${said//$'\n'/ }"; exit 1; }  # in one line: the last one goes into the table
 skip() { echo "$*"; exit 77; }
 
 # is WANT COMMAND...: it succeeds and prints exactly WANT (trailing newlines and carriage returns aside)
 is() {
-    local want=$1 got; shift
-    got=$("$@" 2>"$WORK/tmp/stderr" | tr -d '\r') || { cat "$WORK/tmp/stderr"; fail "$* failed, it printed: $got"; }
-    [ "$got" = "$want" ] || { cat "$WORK/tmp/stderr"; fail "$* printed '$got' instead of '$want'"; }
+    local want=$1 got status=0; shift
+    got=$("$@" 2>"$WORK/tmp/stderr" | tr -d '\r') || status=$?
+    [ "$status $got" != "0 $want" ] || return 0
+    cat "$WORK/tmp/stderr"
+    [ $status = 0 ] || fail "status $status, stderr '$(tail -n 1 "$WORK/tmp/stderr")', stdout '$got': $*"
+    fail "printed '$got' instead of '$want': $*"
 }
 
 # has PATTERN COMMAND...: it prints, on stdout or stderr, something that the extended regular expression matches
 has() {
-    local want=$1 got; shift
-    got=$("$@" 2>&1) || true
-    grep -Eq -e "$want" <<<"$got" || fail "$* printed '$got' where '$want' was expected"
+    local want=$1 got status=0; shift
+    got=$("$@" 2>&1) || status=$?
+    grep -Eq -e "$want" <<<"$got" || fail "status $status, printed '$got' where '$want' was expected: $*"
 }
 
 # lacks PATTERN COMMAND...: it succeeds and prints nothing that matches
 lacks() {
     local want=$1 got; shift
-    got=$("$@" 2>&1) || fail "$* failed: $got"
-    ! grep -Eq -e "$want" <<<"$got" || fail "$* printed '$got' where '$want' should not be"
+    got=$("$@" 2>&1) || fail "status $?, printed '$got': $*"
+    ! grep -Eq -e "$want" <<<"$got" || fail "printed '$got' where '$want' should not be: $*"
 }
 
 # ends STATUS COMMAND...: it ends with that exit status
 ends() {
     local want=$1 got=0; shift
     "$@" || got=$?
-    [ "$got" = "$want" ] || fail "$* ended with $got instead of $want"
+    [ "$got" = "$want" ] || fail "status $got instead of $want: $*"
 }
 
 # soon COMMAND...: it succeeds within 30 seconds, or within $SOON

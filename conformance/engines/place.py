@@ -228,7 +228,12 @@ def run_check(name: str, text: str, work: Path, environment: dict[str, str]) -> 
             process.wait()
             status = None
     said = [line for line in Path(f"{base}.txt").read_text(errors="replace").splitlines() if line.strip()]
-    why = f"not finished after {bound:.0f} s" if status is None else (said or [f"exit status {status}"])[-1]
+    if status is None:
+        why = f"not finished after {bound:.0f} s"
+    elif said and status in (1, SKIP):  # fail and skip have said it
+        why = said[-1]
+    else:
+        why = f"exit status {status}: {said[-1] if said else 'nothing was printed'}"
     verdict = {0: "pass", SKIP: "skip"}.get(-1 if status is None else status, "FAIL")
     seconds = round(time.monotonic() - began, 1)
     return {"check": name, "verdict": verdict, "said": "" if verdict == "pass" else why, "seconds": seconds}
