@@ -173,6 +173,13 @@ def rows_of(engine: str, runtimes: dict[str, str]) -> Results:
     return rows
 
 
+def date_of(engine: str, runtimes: dict[str, str]) -> str:
+    """The day of the engine's last run, of the oldest if the runtimes' are of several; "never"."""
+    files = [OUTPUT / f"{engine}-{name}" / "results.json" for name in runtimes]
+    times = [file.stat().st_mtime for file in files if file.exists()]
+    return str(datetime.date.fromtimestamp(min(times))) if times else "never"
+
+
 def regressions(results: dict[str, Results], tested: str) -> list[str]:
     """Checks that pass with another runtime and not with the tested one; engines of which nothing passed at all."""
     found = []
@@ -207,7 +214,8 @@ def table(results: dict[str, Results], runtimes: dict[str, str]) -> str:
         counts = ", ".join(
             f"{name} {sum(row.get(name, {}).get('verdict') == 'pass' for row in rows.values())}" for name in runtimes
         )
-        lines += ["", f"### {engine}: {version(ENGINES[engine])}", "", f"{len(rows)} checks; passed: {counts}.", ""]
+        lines += ["", f"### {engine}: {version(ENGINES[engine])}", ""]
+        lines += [f"{len(rows)} checks, run on {date_of(engine, runtimes)}; passed: {counts}.", ""]
         lines += [f"| check | {' | '.join(runtimes)} |", "|---|" + "---|" * len(runtimes)]
         lines += [
             f"| {check} | {' | '.join(cell(row.get(name)) for name in runtimes)} |" for check, row in rows.items()
