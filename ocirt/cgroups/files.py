@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SIGKILL = 9
 # Killed processes leave their cgroup only when they are through with exiting; 2 s is a heavily loaded machine.
 REMOVE_DEADLINE = 2.0
+OWN_LINKS = 2  # of a directory; kernfs counts one more for each directly below
 MOST_LEVELS = 2048  # directories in a path of PATH_MAX bytes
 # The kernel answers a read during a cgroup's removal with one of these.
 GONE = (errno.ENOENT, errno.ENODEV)
@@ -77,9 +78,16 @@ def tree(directory: str) -> Iterator[int]:
         os.close(fd)
 
 
+def _has_subdirectories(directory: str) -> bool:
+    try:
+        return os.stat(directory).st_nlink > OWN_LINKS
+    except FileNotFoundError:
+        return False
+
+
 def subdirectories(fd: int) -> list[str]:
-    """Names of the cgroups directly below.  kernfs counts them in the links of a directory: 2 are its own."""
-    if os.fstat(fd).st_nlink == 2:
+    """Names of the cgroups directly below."""
+    if os.fstat(fd).st_nlink == OWN_LINKS:
         return []
     with os.scandir(fd) as entries:
         return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -216,6 +224,17 @@ def remove_if_unused(directory: str) -> bool:
             raise
         return False
     return True
+
+
+def remove_left(directories: list[str]) -> None:
+    """Remove what a create that was killed may have made, parents first as it makes them; what others use stays.
+
+    On v2 its init is born in there, dies with it, and stays until it is through with exiting.
+    """
+    deadline = time.monotonic() + REMOVE_DEADLINE
+    for directory in reversed(directories):
+        while not remove_if_unused(directory) and not _has_subdirectories(directory) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 def remove_made(made: list[str], leaves: set[str], kill: bool = False) -> None:

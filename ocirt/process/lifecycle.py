@@ -11,7 +11,7 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET, Box
 from ocirt.cgroups import killed_for_memory
-from ocirt.cgroups.files import remove_if_unused
+from ocirt.cgroups.files import remove_left
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
 from ocirt.container import LOCK_DEADLINE, Container, never_executed
 from ocirt.errors import OcirtError, StateError
@@ -354,9 +354,7 @@ def destroy(container: Container) -> None:
         unmount_root(new_box(), mounted)
     if manager is not None:
         manager.remove(kill=True)
-    for directory in reversed(container.record["cgroup_wanted"]):
-        # Create was killed between the making of these and the note of it: no process of its own can be there.
-        remove_if_unused(directory)
+    remove_left(container.record["cgroup_wanted"])  # by a create that was killed before it could note what it made
     resctrl = container.record.get("resctrl")
     if resctrl and container.same_boot():
         from ocirt.resctrl import remove_recorded

@@ -46,7 +46,8 @@ class Making(Notes):
         self.container.dump()
 
     def born(self) -> None:
-        """Should this process be killed before this is written, init dies with it and has done nothing."""
+        """Should this process be killed before this is written, init dies with it and has done nothing; on cgroup v2
+        it is in the container's cgroup for a moment longer (cgroups.files.remove_left)."""
         record = self.container.record
         record["pid"] = self.box.pid
         record["start_time"] = process_start(self.box.pid) or 0

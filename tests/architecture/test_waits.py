@@ -43,6 +43,7 @@ WAITS = {
         """,
     "a loop around it that has a deadline": """
         cgroups.claim.try_lock: sleep
+        cgroups.files.remove_left: sleep
         cgroups.files.remove_tree: sleep
         cgroups.v1._try_freeze: sleep
         filelock.lock_within: sleep

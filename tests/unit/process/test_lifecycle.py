@@ -151,7 +151,7 @@ def test_a_recorded_container_is_no_remains(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_create_may_have_made_is_removed_unless_somebody_uses_it(tmp_path: Path) -> None:
-    """It was killed before it could note which cgroups it made: none of its processes was in them yet."""
+    """It was killed before it could note which cgroups it made."""
     for name in ("mine/box", "theirs/box/used"):
         (tmp_path / name).mkdir(parents=True)
     wanted = [f"{tmp_path}/{name}" for name in ("mine", "mine/box", "theirs/box", "never/made")]
