@@ -86,17 +86,24 @@ class Plan:
 
     stages: in order.  clone_flags: of init.  via_joiner: init is born by a joiner (process/joiner.py).
     executes_at_once: init does not wait for `start` (exec, run, restore).
+    network_ahead: init may enter its new network namespace after its birth (process/birth.py).
     """
 
-    __slots__ = ("stages", "clone_flags", "via_joiner", "executes_at_once")
+    __slots__ = ("stages", "clone_flags", "via_joiner", "executes_at_once", "network_ahead")
 
     def __init__(
-        self, *stages: Stage, clone_flags: int, via_joiner: bool = False, executes_at_once: bool = False
+        self,
+        *stages: Stage,
+        clone_flags: int,
+        via_joiner: bool = False,
+        executes_at_once: bool = False,
+        network_ahead: bool = False,
     ) -> None:
         self.stages = tuple([stage for stage in stages if stage.steps])
         self.clone_flags = clone_flags
         self.via_joiner = via_joiner
         self.executes_at_once = executes_at_once
+        self.network_ahead = network_ahead
 
     def part(self, place: str) -> tuple[Stage, ...]:
         return tuple([stage for stage in self.stages if stage.place == place])

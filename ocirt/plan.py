@@ -197,6 +197,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         clone_flags=clone_flags(linux),
         via_joiner=via_joiner,
         executes_at_once=options.executes_at_once,
+        network_ahead=not options.extensions and network_ahead(linux),
     )
 
 
@@ -344,6 +345,13 @@ def network(config: Config) -> Iterator[Step]:
         from ocirt.stages import network as stage
 
         yield from stage.network(config)
+
+
+def network_ahead(linux: Linux | None) -> bool:
+    """Whether a new network namespace may be made without init: no user namespace is to own it, and nobody looks for it
+    while init waits for GO."""
+    new = new_namespaces(linux)
+    return "network" in new and "user" not in new and not needs_joiner(linux) and not (linux and linux.net_devices)
 
 
 def network_devices(place: str, linux: Linux | None) -> Iterator[Step]:

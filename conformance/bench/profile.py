@@ -91,9 +91,12 @@ def trained(work: Path) -> tuple[int, dict[int, tuple[int, int]]]:
     file = work / "reports"
     with file.open("w+b") as reports:
         reports.truncate(PAGE + REPORTS * REPORT)
-        for command in COMMANDS:
-            words = [work / "ocirt", "--root", work / "state", *command]
-            subprocess.run(words, cwd=work, env={"OCIRT_TRAINING": str(file)}, check=True, **QUIET)
+        try:
+            for command in COMMANDS:
+                ocirt(work, command, {"OCIRT_TRAINING": str(file)})
+        except subprocess.CalledProcessError:  # its cgroups, left there, would be others than those of the next time
+            ocirt(work, ("delete", "--force", CONTAINER), {})
+            raise
         with mmap.mmap(reports.fileno(), 0) as content:
             count, memory = struct.unpack_from("QQ", content)
             users: dict[int, tuple[int, int]] = {}
@@ -103,6 +106,11 @@ def trained(work: Path) -> tuple[int, dict[int, tuple[int, int]]]:
                     writers, readers = users.get(page, (0, 0))
                     users[page] = writers | writer << 2 * number, readers | reader << 2 * number
     return memory, users
+
+
+def ocirt(work: Path, command: tuple[str, ...], environment: dict[str, str]) -> None:
+    words = [str(work / "ocirt"), "--root", str(work / "state"), *command]
+    subprocess.run(words, cwd=work, env=environment, check=True, **QUIET)
 
 
 def used_pages(report: bytes) -> Iterator[tuple[int, int, int]]:

@@ -71,6 +71,7 @@ int __wrap__Py_Deepfreeze_Init(void)
 #include "image.c"
 #include "json.c"
 #include "protect.c"
+#include "beside.c"
 #include "rehearsal.c"
 #include "shape.c"
 #include "syscalls.c"
@@ -91,6 +92,7 @@ static PyObject *complete(PyObject *module, PyObject *ignored)
 
 static PyMethodDef methods[] = {
     SYSCALLS,
+    BESIDE,
     JSON,
     SHAPE,
     REHEARSAL,

@@ -21,7 +21,7 @@ from ocirt import cli, container, log
 from ocirt import system as os
 from ocirt.commands.spec import example
 from ocirt.config import jsontext
-from ocirt.kernel import ffi, files, numbers
+from ocirt.kernel import ffi, files, links, numbers
 from ocirt.kernel.flags import KEYCTL_DESCRIBE, PR_CAPBSET_READ
 from ocirt.process import lifecycle
 
@@ -296,6 +296,12 @@ class Kernel:
     def nothing(self, *arguments: object, **named: object) -> None:
         pass
 
+    def begin_network(self) -> int:
+        return PID
+
+    def end_network(self, maker: int) -> int:
+        return self.new("")
+
     def function(self, name: str) -> Callable[..., Any]:
         """What takes the place of a function."""
         if name in WITHOUT_ANSWER:
@@ -351,6 +357,10 @@ def replace(kernel: Kernel) -> list[tuple[Namespace, str, Any]]:
     real: list[tuple[Namespace, str, Any]] = [(vars(ffi), "_call", ffi._call)]
     made: dict[Any, Any] = {}
     ffi._call = kernel.call
+    for name, function in (("_begin_network", kernel.begin_network), ("_end_network", kernel.end_network)):
+        value = vars(links)[name]
+        real.append((vars(links), name, value))
+        vars(links)[name] = stand_in(value, function)
     for module in [module for name, module in sys.modules.items() if name.startswith("ocirt.") or name in WAYS[1:]]:
         space = vars(module)
         for name, value in list(space.items()):

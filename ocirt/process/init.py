@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from ocirt.box import Box
     from ocirt.channel import Channel
     from ocirt.pipeline import Plan
+    from ocirt.process.birth import NetworkAhead
 
 SIGKILL = 9
 
 
-def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
+def main(plan: Plan, box: Box, theirs: Channel, channel: Channel, network: NetworkAhead | None = None) -> NoReturn:
     """Never returns, and nothing above it may run in this process: it ends by execve or _exit.
 
     theirs is the runtime's end, closed here: a dead runtime must be seen as the end of the conversation.
@@ -35,6 +36,8 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel) -> NoReturn:
         box.pid = 0
         box.kernel.set_pdeathsig(SIGKILL)
         log.relay(channel.send_log)
+        if network is not None:
+            network.enter()
         seal()
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
         log.phase("wait for GO")

@@ -87,14 +87,16 @@ def launch(plan: Plan, box: Box, notes: Notes | None = None, *, hold: bool = Fal
 
 def bring_up(plan: Plan, box: Box, undo: Undo, notes: Notes) -> None:
     """From the host steps to READY.  Raises OSError and OcirtError."""
+    network = birth.NetworkAhead(box, plan)
+    undo.push(network.close)
     run(plan.part(HOST), box, undo)
     log.phase("prepare the notes")
     notes.made()
     bound = patience(plan.part(INIT))
-    log.phase("give birth to init")
     box.channel, theirs = channel_pair()
     undo.push(lambda: end_child(box))
-    spawn(plan, box, theirs)
+    spawn(plan, box, theirs, network)
+    network.close()  # `run` stays, and would keep the namespace alive
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
     if START_SOCKET in box.fds:
         # init's alone: `run` would else wait in its own copy's queue for an init that died.
@@ -137,18 +139,21 @@ def explained(error: OSError | OcirtError, plan: Plan, box: Box) -> OcirtError:
     return record
 
 
-def spawn(plan: Plan, box: Box, theirs: Channel) -> None:
+def spawn(plan: Plan, box: Box, theirs: Channel, network: birth.NetworkAhead) -> None:
     """Give birth to init, directly or through the joiner; sets box.pid.
 
     The collector is frozen so that the child does not copy pages only to look at them (copy on write).
     """
+    log.phase("wait for the network namespace")
+    made = network.made()
+    log.phase("give birth to init")
     gc.freeze()
     gc.disable()
     ours = box.channel
     if not plan.via_joiner:
-        box.pid, outside = birth.clone(box, plan.clone_flags)
+        box.pid, outside = birth.clone(box, plan.clone_flags & ~made)
         if box.pid == 0:
-            init.main(plan, box, ours, theirs)
+            init.main(plan, box, ours, theirs, network)
         theirs.close()
         if outside:
             birth.move_in(box)
