@@ -219,15 +219,18 @@ def image_of(interpreter: Path, boot: bytes) -> bytes:
 
 def made_image(interpreter: Path, boot: bytes) -> bytes:
     """What the interpreter writes.  Raises NotHere, Fault."""
-    made = subprocess.run(
-        ["ocirt"],
-        executable=interpreter,
-        env={},
-        input=boot,
-        stdout=subprocess.PIPE,
-        check=False,
-        timeout=IMAGE_DEADLINE,
-    )
+    try:
+        made = subprocess.run(
+            ["ocirt"],
+            executable=interpreter,
+            env={},
+            input=boot,
+            stdout=subprocess.PIPE,
+            check=False,
+            timeout=IMAGE_DEADLINE,
+        )
+    except subprocess.TimeoutExpired:
+        raise Fault(f"what is executed before the image is kept has not ended in {IMAGE_DEADLINE} s") from None
     if made.returncode == FAILED:
         raise Fault("what is executed before the image is kept has failed, see above")
     if made.returncode:

@@ -217,6 +217,13 @@ def test_an_image_that_fails_is_a_fault_of_ours(tmp_path: Path) -> None:
         built(tmp_path, "1 / 0")
 
 
+def test_so_is_one_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "IMAGE_DEADLINE", 0.5)
+    with pytest.raises(native.Fault) as refused:
+        built(tmp_path, "while True: pass")
+    assert str(refused.value) == "what is executed before the image is kept has not ended in 0.5 s"
+
+
 def test_the_core_is_completed_when_the_library_is_needed(tmp_path: Path) -> None:
     source = """
 import _ocirt, posix, sys
