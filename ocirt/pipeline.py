@@ -84,7 +84,7 @@ class Stage:
 class Plan:
     """The ordered list of stages; nothing has happened yet when it is made.
 
-    stages: in order.  clone_flags: of init.  via_joiner: init is born by a joiner (process/joiner.py).
+    stages: in order.  clone_flags: init's new namespaces.  via_joiner: init is born by a joiner (process/joiner.py).
     executes_at_once: init does not wait for `start` (exec, run, restore).
     network_ahead: init may enter its new network namespace after its birth (process/birth.py).
     """

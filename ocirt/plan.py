@@ -349,7 +349,7 @@ def network(config: Config) -> Iterator[Step]:
 
 def network_ahead(linux: Linux | None) -> bool:
     """Whether a new network namespace may be made without init: no user namespace is to own it, and nobody looks for it
-    while init waits for GO."""
+    while init waits for GO, as stages of others may, too."""
     new = new_namespaces(linux)
     return "network" in new and "user" not in new and not needs_joiner(linux) and not (linux and linux.net_devices)
 

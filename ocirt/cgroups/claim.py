@@ -18,8 +18,9 @@ import errno
 import fcntl
 import time
 
+from ocirt import log
 from ocirt import system as os
-from ocirt.cgroups.files import DENIED, make_directories
+from ocirt.cgroups.files import DENIED, has_subdirectories, make_directories, remove_if_unused
 from ocirt.errors import OcirtError
 from ocirt.filelock import lock_within
 
@@ -113,6 +114,27 @@ def try_lock(directory: str, seconds: float = 0.0) -> int | None:
                 raise
             return -1
         time.sleep(0.001)
+
+
+def remove_left(directories: list[str]) -> None:
+    """Remove what a create that was killed may have made, parents first as it makes them; what others use stays.
+
+    On v2 its init is born in there, dies with it, and stays until it is through with exiting.
+    """
+    deadline = time.monotonic() + REMOVE_DEADLINE
+    for directory in reversed(directories):
+        while (fd := try_lock(directory)) is not None:
+            try:
+                gone = remove_if_unused(directory)
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+            if gone or has_subdirectories(directory):
+                break
+            if time.monotonic() >= deadline:
+                log.warning(f"the cgroup {directory} stays: there are processes in it")
+                break
+            time.sleep(0.001)
 
 
 def unlock(fd: int) -> None:

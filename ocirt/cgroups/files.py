@@ -78,7 +78,8 @@ def tree(directory: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _has_subdirectories(directory: str) -> bool:
+def has_subdirectories(directory: str) -> bool:
+    """Whether there are cgroups below."""
     try:
         return os.stat(directory).st_nlink > OWN_LINKS
     except FileNotFoundError:
@@ -224,17 +225,6 @@ def remove_if_unused(directory: str) -> bool:
             raise
         return False
     return True
-
-
-def remove_left(directories: list[str]) -> None:
-    """Remove what a create that was killed may have made, parents first as it makes them; what others use stays.
-
-    On v2 its init is born in there, dies with it, and stays until it is through with exiting.
-    """
-    deadline = time.monotonic() + REMOVE_DEADLINE
-    for directory in reversed(directories):
-        while not remove_if_unused(directory) and not _has_subdirectories(directory) and time.monotonic() < deadline:
-            time.sleep(0.001)
 
 
 def remove_made(made: list[str], leaves: set[str], kill: bool = False) -> None:

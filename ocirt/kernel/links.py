@@ -1,4 +1,5 @@
-"""Network links: only the loopback; for more see rtnetlink.py.  And a network namespace made beside."""
+"""Network links: only the loopback; for more see rtnetlink.py.  And a network namespace that another process
+makes."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ def loopback_up() -> None:
 def begin_network() -> int:
     """Let a process of its own, which shares our memory, make a network namespace whose loopback is up.
 
-    Its pid, for end_network(), which must follow; 0 where that cannot be had: in the portable launcher, and on another
-    processor than x86-64.
+    Its pid, for end_network(), which must follow; 0 where that cannot be had: in the portable launcher, on another
+    processor than x86-64, and where the kernel refuses one more process.
     """
     return max(_begin_network(), 0) if _begin_network is not None else 0
 

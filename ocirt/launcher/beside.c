@@ -2,8 +2,9 @@
  * protect.c, which has early.c's CALL().
  *
  * The kernel takes 0.7 ms for one, a tenth of a run, and a clone that is to be born in it waits as long.  The process
- * shares the runtime's memory, of which it would else have to copy pages, and its descriptors.  So it touches nothing of
- * Python's or of the C library's, whose thread it would seem to be, but `network`.
+ * shares the runtime's memory, of which it would else have to copy pages, and its table of descriptors, of which it uses
+ * two.  So it touches nothing of Python's or of the C library's, whose thread it would seem to be, but `network`; and no
+ * signal reaches it, whose handler would.
  */
 
 #include <errno.h>
@@ -43,9 +44,15 @@ static int make_network(void *unused)
 static PyObject *begin_network(PyObject *module, PyObject *ignored)
 {
     static char stack[4 * PAGE] __attribute__((aligned(16)));
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     network = -ECHILD; /* it may be killed */
-    int maker = clone(make_network, stack + sizeof stack, CLONE_VM | CLONE_FILES, NULL);
-    return PyLong_FromLong(maker < 0 ? -errno : maker);
+    long maker = clone(make_network, stack + sizeof stack, CLONE_VM | CLONE_FILES, NULL);
+    if (maker < 0)
+        maker = -errno;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return PyLong_FromLong(maker);
 }
 
 #else

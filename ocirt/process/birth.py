@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ocirt import log
 from ocirt import system as os
 from ocirt.errors import KernelError
 from ocirt.kernel.flags import CLONE_NEWNET
@@ -44,14 +45,18 @@ class NetworkAhead:
     def made(self) -> int:
         """Wait for it: CLONE_NEWNET, which the clone can do without; 0 when there is none."""
         if self._maker:
+            log.phase("wait for the network namespace")
             maker, self._maker = self._maker, 0
             self._fd = self._kernel.end_network(maker)
         return CLONE_NEWNET if self._fd >= 0 else 0
 
     def enter(self) -> None:
-        """In init."""
+        """In init.  It may make what it may not enter: the clone would have, with the same rights."""
         if self._fd >= 0:
-            self._kernel.setns(self._fd, CLONE_NEWNET)
+            try:
+                self._kernel.setns(self._fd, CLONE_NEWNET)
+            except KernelError:
+                self._kernel.unshare(CLONE_NEWNET)
             self.close()
 
     def close(self) -> None:

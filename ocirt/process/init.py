@@ -27,6 +27,7 @@ def main(plan: Plan, box: Box, theirs: Channel, channel: Channel, network: Netwo
     """Never returns, and nothing above it may run in this process: it ends by execve or _exit.
 
     theirs is the runtime's end, closed here: a dead runtime must be seen as the end of the conversation.
+    network: the namespace to enter that init is not born in.
     """
     try:
         if log.tracer is not None:

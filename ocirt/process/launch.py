@@ -144,7 +144,6 @@ def spawn(plan: Plan, box: Box, theirs: Channel, network: birth.NetworkAhead) ->
 
     The collector is frozen so that the child does not copy pages only to look at them (copy on write).
     """
-    log.phase("wait for the network namespace")
     made = network.made()
     log.phase("give birth to init")
     gc.freeze()

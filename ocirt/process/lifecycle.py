@@ -11,7 +11,6 @@ from ocirt import log
 from ocirt import system as os
 from ocirt.box import START_SOCKET, Box
 from ocirt.cgroups import killed_for_memory
-from ocirt.cgroups.files import remove_left
 from ocirt.channel import ASK, DONE, EOF, ERROR, EXECUTES, GO, LOG, Record
 from ocirt.container import LOCK_DEADLINE, Container, never_executed
 from ocirt.errors import OcirtError, StateError
@@ -354,7 +353,11 @@ def destroy(container: Container) -> None:
         unmount_root(new_box(), mounted)
     if manager is not None:
         manager.remove(kill=True)
-    remove_left(container.record["cgroup_wanted"])  # by a create that was killed before it could note what it made
+    wanted = container.record["cgroup_wanted"]
+    if wanted:  # the create was killed before it could note what it made of these
+        from ocirt.cgroups.claim import remove_left
+
+        remove_left(wanted)
     resctrl = container.record.get("resctrl")
     if resctrl and container.same_boot():
         from ocirt.resctrl import remove_recorded

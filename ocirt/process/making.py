@@ -47,7 +47,7 @@ class Making(Notes):
 
     def born(self) -> None:
         """Should this process be killed before this is written, init dies with it and has done nothing; on cgroup v2
-        it is in the container's cgroup for a moment longer (cgroups.files.remove_left)."""
+        it is in the container's cgroup for a moment longer (cgroups.claim.remove_left)."""
         record = self.container.record
         record["pid"] = self.box.pid
         record["start_time"] = process_start(self.box.pid) or 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BringLoopbackUp(Step):
-    """A new network namespace has lo, switched off: netdevice(7)."""
+    """A new network namespace has lo, switched off: netdevice(7); one that was made ahead (process/birth.py) on."""
 
     __slots__ = ()
 

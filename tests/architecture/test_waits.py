@@ -11,6 +11,7 @@ WAITING = {
     "accept", "_accept", "connect", "epoll", "flock", "lockf", "poll", "recv", "recvfrom", "recvmsg", "select",
     "send", "sendall", "sendmsg", "sendto", "sleep", "wait", "wait3", "wait4", "waitid", "waitpid",
 }  # fmt: skip
+OF_THE_LAUNCHER = {"_end_network"}  # functions in C: waitpid
 # What ends the wait -> where: module.function: call
 WAITS = {
     "a deadline of its own": """
@@ -42,8 +43,8 @@ WAITS = {
         seccomp.watcher.Watch.finish: poll
         """,
     "a loop around it that has a deadline": """
+        cgroups.claim.remove_left: sleep
         cgroups.claim.try_lock: sleep
-        cgroups.files.remove_left: sleep
         cgroups.files.remove_tree: sleep
         cgroups.v1._try_freeze: sleep
         filelock.lock_within: sleep
@@ -57,6 +58,7 @@ WAITS = {
         criu.rpc.Conversation._send: send
         criu.rpc.Conversation.reap: waitpid
         stages.criu.MakeRootReadonly.apply: waitpid
+        kernel.links.end_network: _end_network
         kernel.terminals.send_fd: send
         probe.attempt._end: waitpid
         probe.attempt._answer_of: waitpid
@@ -103,6 +105,8 @@ OURS = ("channel", "container", "conversation", "dbus", "rtnetlink", "self")
 def called(node: ast.Call) -> str:
     """The waiting call's name, "" for any other call."""
     function = node.func
+    if isinstance(function, ast.Name):
+        return function.id if function.id in OF_THE_LAUNCHER else ""
     if not isinstance(function, ast.Attribute) or function.attr not in WAITING:
         return ""
     owner = ast.unparse(function.value).rpartition(".")[2]
@@ -132,6 +136,7 @@ def test_every_wait_has_a_bound() -> None:
 def test_the_rule_sees_a_wait() -> None:
     call = ast.parse("self._socket.recv(1)").body[0].value  # type: ignore[attr-defined]
     assert called(call) == "recv"
+    assert called(ast.parse("_end_network(1)").body[0].value) == "_end_network"  # type: ignore[attr-defined]
     assert called(ast.parse("select.poll()").body[0].value) == ""  # type: ignore[attr-defined]
     assert called(ast.parse("box.channel.send(GO)").body[0].value) == ""  # type: ignore[attr-defined]
 

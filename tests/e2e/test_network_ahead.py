@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,16 @@ def native(runtime: Runtime) -> Runtime:
 def traced(runtime: Runtime, log: Path, *faults: str) -> Runtime:
     inject = " ".join(f"-e inject={fault}" for fault in faults)
     return runtime.started_by(f'#!/bin/sh\nexec strace -f -o {log} -e trace={CALLS} {inject} {runtime.command} "$@"\n')
+
+
+def wait_for_line(log: Path, pattern: str) -> str:
+    """The first group of the pattern, when strace has written a line that has it."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if log.exists() and (found := re.search(pattern, log.read_text(), re.MULTILINE)):
+            return found[1]
+        time.sleep(0.01)
+    raise AssertionError(f"no line has {pattern}")
 
 
 def births(log: Path) -> list[str]:
@@ -74,6 +86,32 @@ def test_a_run_that_fails_ends_it(native: Runtime, bundle: Bundle, tmp_path: Pat
     assert re.search(rf"^{maker} +\+\+\+ killed by SIGKILL", log.read_text(), re.MULTILINE)
     assert re.search(rf"wait4.*= {maker}$", log.read_text(), re.MULTILINE)
     assert not births(log)
+
+
+def test_a_run_that_is_killed_takes_it_along(native: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "strace"
+    command = traced(native, log, "unshare:delay_enter=2000000").arguments(
+        "run", "--bundle", str(bundle.save().path), bundle.id
+    )
+    with subprocess.Popen(command) as run:
+        maker = wait_for_line(log, UNSHARE)
+        (killed,) = re.findall(rf"^(\d+) +clone\(.*= {maker}$", log.read_text(), re.MULTILINE)
+        os.kill(int(killed), signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+    assert re.search(rf"^{maker} +\+\+\+ killed by SIGKILL", log.read_text(), re.MULTILINE)
+    assert native.call("delete", "--force", bundle.id).code == 0
+    assert native.call("state", bundle.id).code == 1
+
+
+def test_init_makes_what_it_may_not_enter(native: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    log = tmp_path / "strace"
+    network, *seen = (
+        traced(native, log, "setns:error=EPERM").inside(bundle, f"readlink /proc/self/ns/net; {INSIDE}").splitlines()
+    )
+    assert network != os.readlink("/proc/self/ns/net")
+    assert seen == [ALONE_AND_UP]
+    (refused,) = re.findall(r"^(\d+) +setns\(\d+, CLONE_NEWNET\) += -1 EPERM", log.read_text(), re.MULTILINE)
+    assert refused in re.findall(UNSHARE, log.read_text(), re.MULTILINE)
 
 
 def test_a_user_namespace_owns_it(native: Runtime, bundle: Bundle, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from ocirt.cgroups.files import (
     pids_below,
     read_file,
     remove_if_unused,
-    remove_left,
     remove_tree,
     tree,
     write_file,
@@ -88,50 +86,6 @@ def test_a_used_parent_stays(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b").is_dir()
     remove_tree(f"{tmp_path}/a")
     assert os.listdir(tmp_path) == []
-
-
-class Clock:
-    """Time that passes only when somebody sleeps; after so many seconds `leave` is called."""
-
-    def __init__(self, leave: Callable[[], None], seconds: float) -> None:
-        self.now = 0.0
-        self.leave = leave
-        self.seconds = seconds
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        if self.now >= self.seconds:
-            self.leave()
-
-
-def test_a_cgroup_is_left_in_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By an init that dies with its create: here a file keeps the directory."""
-    (tmp_path / "a/b").mkdir(parents=True)
-    process = tmp_path / "a/b/process"
-    process.touch()
-    clock = Clock(lambda: process.unlink(missing_ok=True), 0.5)
-    monkeypatch.setattr(files, "time", clock)
-    remove_left([f"{tmp_path}/{name}" for name in ("a", "a/b", "never/made")])
-    assert os.listdir(tmp_path) == []
-    assert 0.5 <= clock.now < 0.6
-
-
-def test_who_stays_in_a_cgroup_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One time for all; and none at all for a cgroup that has others below."""
-    for name in ("a", "b", "c/d/e"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in ("a", "b"):
-        (tmp_path / name / "process").touch()
-    clock = Clock(lambda: None, 0)
-    monkeypatch.setattr(files, "time", clock)
-    remove_left([f"{tmp_path}/c", f"{tmp_path}/c/d"])
-    assert clock.now == 0
-    remove_left([f"{tmp_path}/a", f"{tmp_path}/b"])
-    assert files.REMOVE_DEADLINE <= clock.now < files.REMOVE_DEADLINE + 0.1
-    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
 def test_nothing_is_no_error_on_a_read_only_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,20 @@
-"""Where a process is born when the kernel does not take the first cgroup."""
+"""Where a process is born when the kernel does not take the first cgroup, and whose network namespace is made ahead."""
 
 from __future__ import annotations
 
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from ocirt.config.views import Config
 from ocirt.errors import KernelError
+from ocirt.extensions import Extension
+from ocirt.host import Host
+from ocirt.plan import Options, make_plan
 from ocirt.process import birth
 from ocirt.stages.cgroup import BIRTH, BIRTH_INSTEAD
 from tests.support.recorder import kernel_error, recorded_box
@@ -88,3 +94,37 @@ def test_other_refusals_are_failures(number: int, fds: dict[str, int]) -> None:
     with pytest.raises(KernelError) as caught:
         birth.clone(box, 3)
     assert caught.value.errno == number
+
+
+MOUNT, NETWORK, USER = {"type": "mount"}, {"type": "network"}, {"type": "user"}
+MAPPED = {name: [{"containerID": 0, "hostID": 100000, "size": 1}] for name in ("uidMappings", "gidMappings")}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "linux"),
+    [
+        pytest.param(True, {"namespaces": [MOUNT, NETWORK]}, id="new"),
+        pytest.param(True, {"namespaces": [NETWORK, {"type": "ipc", "path": "/proc/9/ns/ipc"}]}, id="another-joined"),
+        pytest.param(False, {"namespaces": [MOUNT]}, id="the-host-s"),
+        pytest.param(False, {"namespaces": [{**NETWORK, "path": "/run/netns/one"}]}, id="joined"),
+        pytest.param(False, {"namespaces": [NETWORK, USER], **MAPPED}, id="a-user-namespace-s"),
+        pytest.param(False, {"namespaces": [NETWORK, {"type": "pid", "path": "/proc/9/ns/pid"}]}, id="by-a-joiner"),
+        pytest.param(
+            False,
+            {"namespaces": [NETWORK, {"type": "time"}], "timeOffsets": {"monotonic": {"secs": 1}}},
+            id="by-a-joiner-for-the-time",
+        ),
+        pytest.param(False, {"namespaces": [NETWORK], "netDevices": {"eth1": {}}}, id="devices-move-before-GO"),
+    ],
+)
+def test_what_network_namespace_is_made_ahead(ahead: bool, linux: dict[str, Any]) -> None:
+    config = {"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "linux": linux}
+    plan = make_plan(Config(config), Host(cgroup="v2"), Options("web1", "/bundle", cgroup_manager="disabled"))
+    assert plan.network_ahead is ahead
+
+
+def test_none_is_where_stages_of_others_may_look_for_it() -> None:
+    config = Config({"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "linux": {"namespaces": [NETWORK]}})
+    stage = Extension("look", SimpleNamespace(PLACE="beside", AFTER="namespaces", steps=lambda *_: ()))
+    options = Options("web1", "/bundle", cgroup_manager="disabled", extensions=(stage,))
+    assert make_plan(config, Host(cgroup="v2"), options).network_ahead is False
