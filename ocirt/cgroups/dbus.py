@@ -58,6 +58,7 @@ class Connection:
         self._sock = sock
         self._seconds = seconds
         self._parser = jeepney.Parser()
+        self._unread = b""  # what came with a line of the authentication, and after it
         self._serial = 0
         self.jobs: dict[str, tuple[str, str]] = {}
         deadline = self._deadline()
@@ -185,14 +186,17 @@ class Connection:
             raise OcirtError(
                 "cgroup", f"systemd refuses this user on D-Bus: {line.decode('ascii', 'backslashreplace')}"
             )
+        self._parser.add_data(self._unread)
 
     def _line(self, deadline: float, what: str) -> bytes:
-        line = b""
-        while not line.endswith(b"\r\n"):  # the next one comes only when it is asked for
-            line += self._read(deadline, what)
-            if len(line) > LONGEST_LINE:
-                raise OcirtError("cgroup", "no D-Bus server answers on the socket")
-        return line[:-2]
+        """The next one of the authentication.  On its own socket systemd sends its signals right after the last."""
+        found = self._unread
+        while b"\r\n" not in found and len(found) <= LONGEST_LINE:
+            found += self._read(deadline, what)
+        line, _, self._unread = found.partition(b"\r\n")
+        if len(line) > LONGEST_LINE:
+            raise OcirtError("cgroup", "no D-Bus server answers on the socket")
+        return line
 
     def _send(self, data: bytes, deadline: float, what: str) -> None:
         try:

@@ -51,18 +51,24 @@ class FakeSystemd:
     """calls: (destination, path, interface, member, signature, body) of every message, in order.
 
     lines: the authentication as it was received.  early: what of it came before its last answer.
-    answer: the messages to send for one; [] for silence.
+    answer: the messages to send for one; [] for silence.  news: what follows the last line at once.
     """
 
     def __init__(
-        self, sock: socket.socket, answer: Answer, *, lines: tuple[bytes, ...] = (b"DATA", b"OK 0123")
+        self,
+        sock: socket.socket,
+        answer: Answer,
+        *,
+        lines: tuple[bytes, ...] = (b"DATA", b"OK 0123"),
+        news: tuple[Message, ...] = (),
     ) -> None:
         self.calls: list[tuple[str, str, str, str, str, tuple[Any, ...]]] = []
         self.lines: list[bytes] = []
         self.early = b""
         self._sock = sock
         self._answer = answer
-        self._greeting = lines
+        self._greeting = [line + b"\r\n" for line in lines]
+        self._news = b"".join(message.serialise(serial=7) for message in news)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -93,9 +99,9 @@ class FakeSystemd:
     def _authenticate(self) -> bytes:
         """What came after it."""
         data = b""
-        for line in self._greeting:
+        for number, line in enumerate(self._greeting, 1):
             data = self.early = self._line(data)
-            self._sock.sendall(line + b"\r\n")
+            self._sock.sendall(line + self._news if number == len(self._greeting) else line)
         data = self._line(data)
         return data or self._sock.recv(65536)
 

@@ -54,6 +54,16 @@ def test_a_server_that_asks_for_no_data() -> None:
     assert fake.lines == [b"\0AUTH EXTERNAL", b"NEGOTIATE_UNIX_FD", b"BEGIN"]
 
 
+@pytest.mark.parametrize("lines", [(b"DATA", b"OK 0123"), (b"OK 0123", b"AGREE_UNIX_FD")])
+def test_signals_that_come_with_the_last_line_of_the_authentication(lines: tuple[bytes, ...]) -> None:
+    """On its own socket systemd tells everybody of all jobs, also of those of others that begin at the same time."""
+    news = tuple(job_removed(f"{JOB}{number}", f"{number}.scope", "done") for number in range(50))
+    bus, _ = connection(lambda call: [reply(call, "s", "yes")], lines=lines, news=news)
+    with bus:
+        assert bus.call("GetUnit", "s", ("a.scope",)) == ("yes",)
+        assert bus.jobs == {f"{JOB}{number}": ("", "done") for number in range(50)}
+
+
 def test_a_bus_is_greeted_and_asked_for_the_signals_first() -> None:
     bus, fake = connection(lambda call: [reply(call)], direct=False)
     bus.close()
