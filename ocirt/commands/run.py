@@ -8,7 +8,7 @@ from ocirt.commands import create
 from ocirt.errors import UsageError
 from ocirt.kernel.processes import set_child_subreaper
 from ocirt.options import FLAG, VALUE, Option
-from ocirt.pipeline import FORWARDED, Undo
+from ocirt.pipeline import ENDING_SIGNALS, FORWARDED, Undo
 from ocirt.process.lifecycle import destroy_once, start
 
 TYPE_CHECKING = False
@@ -36,6 +36,7 @@ def main(g: Globals, options: Parsed) -> int:
         container, _, _ = create.create_container(g, options, detached=True, starts=True)
         with Undo() as undo:
             undo.push(lambda: destroy_once(container))
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
             start(container)
             undo.keep()
         return 0

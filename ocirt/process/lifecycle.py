@@ -70,7 +70,8 @@ def new_box(console: int = -1) -> Box:
 def create(
     root: str, container_id: str, config: Config, text: bytes, bundle: str, plan: Plan, wishes: Wishes
 ) -> Container:
-    """Bring the container to `created`; its lock is still held.  Raises OcirtError; then nothing of it is left.
+    """Bring the container to `created`; its lock is still held, and ending signals wait for who goes on with it.
+    Raises OcirtError; then nothing of it is left.
 
     With a plan that executes at once init waits for start() likewise, in container.conversation and nowhere else.
     """
@@ -103,6 +104,8 @@ def create(
         launch(plan, box, Making(container, plan, box, wishes, undo), hold=plan.executes_at_once)
         if plan.executes_at_once:
             container.conversation = box.channel
+        # The container is there, and a command that is interrupted now would say that it is not.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
         undo.keep()
     _kept.extend((plan, container))
     return container

@@ -360,6 +360,26 @@ def test_interrupted_before_anything(runtime: Runtime, bundle: Bundle, name: str
                 assert not (runtime.root / bundle.id).exists(), (call, number)
 
 
+def test_a_signal_after_the_container_was_made_comes_too_late(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """At the last system call that create makes for the container, which lets go of its lock."""
+    bundle.save()
+    create = runtime.arguments("create", "--bundle", str(bundle.path), bundle.id)
+    log = tmp_path / "strace"
+
+    def traced(*options: str) -> None:
+        command = ["strace", "-o", str(log), *options, *create]
+        null = subprocess.DEVNULL
+        subprocess.run(command, stdin=null, stdout=null, stderr=null, timeout=30, check=True)
+
+    traced("-e", "trace=flock")
+    runtime.ok("delete", "--force", bundle.id)
+    last = len([line for line in log.read_text().splitlines() if line.startswith("flock")])
+
+    traced("-e", "trace=flock", "-e", f"inject=flock:signal=SIGTERM:when={last}")
+    assert "--- SIGTERM" not in log.read_text()  # the one that was sent is still held back when the command ends
+    assert runtime.status(bundle) == "created"
+
+
 def test_second_interruption_does_not_stop_the_clean_up(
     runtime: Runtime, bundle: Bundle, host_unchanged: Callable, tmp_path: Path
 ) -> None:
