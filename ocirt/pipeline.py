@@ -138,6 +138,12 @@ class Undo:
         """All went well: nothing is taken back."""
         self._actions = []
 
+    def finish(self) -> None:
+        """keep(), of a command: what it was to make is there, and interrupted from now on it would say that it is not.
+        Ending signals wait for who goes on."""
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
+        self.keep()
+
     def replace(self, action: Callable[[], None]) -> None:
         """All went well so far, and this takes all of it back."""
         self._actions = [action]

@@ -83,7 +83,7 @@ def main(g: Globals, options: Parsed) -> int:
             from ocirt.process.foreground import stay
 
             code = stay(box.pid, terminal)
-        undo.keep()
+        undo.finish()
     return code
 
 

@@ -38,7 +38,7 @@ def main(g: Globals, options: Parsed) -> int:
             undo.push(lambda: destroy_once(container))
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ENDING_SIGNALS)
             start(container)
-            undo.keep()
+            undo.finish()
         return 0
     return _foreground(g, options)
 

@@ -104,9 +104,7 @@ def create(
         launch(plan, box, Making(container, plan, box, wishes, undo), hold=plan.executes_at_once)
         if plan.executes_at_once:
             container.conversation = box.channel
-        # The container is there, and a command that is interrupted now would say that it is not.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, ENDING_SIGNALS)
-        undo.keep()
+        undo.finish()
     _kept.extend((plan, container))
     return container
 

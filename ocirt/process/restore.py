@@ -98,7 +98,7 @@ class Restore:
             if self.config.hooks is not None and self.config.hooks.poststart:
                 run_hooks(container, "poststart", self.config.hooks.poststart, "running")
             hand_over(wishes, container.pid, STANDARD)
-            undo.keep()
+            undo.finish()
         return container
 
     def _converse(self, container: Container, conversation: Conversation, plan: Plan, box: Box) -> None:
