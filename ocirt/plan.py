@@ -197,7 +197,7 @@ def make_plan(config: Config, host: Host, options: Options) -> Plan:
         clone_flags=clone_flags(linux),
         via_joiner=via_joiner,
         executes_at_once=options.executes_at_once,
-        network_ahead=not options.extensions and network_ahead(linux),
+        network_ahead=network_ahead(linux, options, via_joiner),
     )
 
 
@@ -347,11 +347,13 @@ def network(config: Config) -> Iterator[Step]:
         yield from stage.network(config)
 
 
-def network_ahead(linux: Linux | None) -> bool:
+def network_ahead(linux: Linux | None, options: Options, via_joiner: bool) -> bool:
     """Whether a new network namespace may be made without init: no user namespace is to own it, and nobody looks for it
     while init waits for GO, as stages of others may, too."""
+    if linux is None or linux.net_devices or via_joiner or options.extensions:
+        return False
     new = new_namespaces(linux)
-    return "network" in new and "user" not in new and not needs_joiner(linux) and not (linux and linux.net_devices)
+    return "network" in new and "user" not in new
 
 
 def network_devices(place: str, linux: Linux | None) -> Iterator[Step]:

@@ -6,14 +6,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from ocirt.launcher.native import entry
 from tests.support.bundles import Bundle
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, poll
 
 pytestmark = pytest.mark.only_ocirt("how the namespace comes about is ocirt's own")
 INSIDE = "read flags < /sys/class/net/lo/flags; echo /sys/class/net/* $flags"  # without a fork
@@ -32,16 +31,6 @@ def native(runtime: Runtime) -> Runtime:
 def traced(runtime: Runtime, log: Path, *faults: str) -> Runtime:
     inject = " ".join(f"-e inject={fault}" for fault in faults)
     return runtime.started_by(f'#!/bin/sh\nexec strace -f -o {log} -e trace={CALLS} {inject} {runtime.command} "$@"\n')
-
-
-def wait_for_line(log: Path, pattern: str) -> str:
-    """The first group of the pattern, when strace has written a line that has it."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if log.exists() and (found := re.search(pattern, log.read_text(), re.MULTILINE)):
-            return found[1]
-        time.sleep(0.01)
-    raise AssertionError(f"no line has {pattern}")
 
 
 def births(log: Path) -> list[str]:
@@ -94,7 +83,7 @@ def test_a_run_that_is_killed_takes_it_along(native: Runtime, bundle: Bundle, tm
         "run", "--bundle", str(bundle.save().path), bundle.id
     )
     with subprocess.Popen(command) as run:
-        maker = wait_for_line(log, UNSHARE)
+        maker = poll(lambda: log.exists() and re.search(UNSHARE, log.read_text(), re.MULTILINE), "the other process")[1]
         (killed,) = re.findall(rf"^(\d+) +clone\(.*= {maker}$", log.read_text(), re.MULTILINE)
         os.kill(int(killed), signal.SIGKILL)
     assert run.returncode == -signal.SIGKILL
